@@ -1,0 +1,1 @@
+"""How well does a prompt, on a model, extract information from text in a language."""

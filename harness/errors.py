@@ -1,0 +1,118 @@
+"""What can go wrong, as one tree::
+
+    HarnessError                  base of everything raised on purpose; exit code 2
+    ├── UsageError                the command or a setting is wrong
+    │   ├── ExperimentError       the experiment file
+    │   ├── UnknownNameError      a name that is not among the choices
+    │   └── CredentialsError      a key that is needed and not there
+    ├── DataError                 a corpus or a file of one's own
+    │   ├── CorpusFormatError     a line that the format does not allow (file and line)
+    │   ├── ChecksumError         a file that is not the pinned one
+    │   ├── DownloadError         a file that could not be fetched
+    │   └── TranslationError      a translation that is missing or not of this text
+    ├── PromptError               what builds a prompt
+    │   ├── SchemaError           a schema file that is not guideline dataclasses
+    │   └── TemplateError         a template, with its line
+    ├── StoreError                the answer store
+    │   └── OfflineError          an answer that is not stored, in a run without network
+    ├── RunFolderError            a results folder that cannot be read or written
+    ├── EndpointError             a server that refuses every call of a system
+    └── BudgetError               the budget would be passed; exit code 4
+
+Every message says what is wrong, names the next action, and lists the choices where there
+are any.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Base of every error the harness raises on purpose; its text is meant for users."""
+
+    exit_code = 2
+
+
+class UsageError(HarnessError):
+    """The command line or a setting is wrong."""
+
+
+class ExperimentError(UsageError):
+    """The experiment file is wrong."""
+
+
+class UnknownNameError(UsageError):
+    """A name is not among the choices."""
+
+
+class CredentialsError(UsageError):
+    """A key is needed and not there."""
+
+
+class DataError(HarnessError):
+    """A corpus, or a file of one's own, cannot be used."""
+
+
+class CorpusFormatError(DataError):
+    """A line that the format does not allow; the message starts with ``file:line``."""
+
+
+class ChecksumError(DataError):
+    """A file is not the pinned one."""
+
+
+class DownloadError(DataError):
+    """A file could not be fetched."""
+
+
+class TranslationError(DataError):
+    """A translation is missing, or belongs to another text."""
+
+
+class PromptError(HarnessError):
+    """A prompt cannot be built."""
+
+
+class SchemaError(PromptError):
+    """A schema file does not hold guideline dataclasses."""
+
+
+class TemplateError(PromptError):
+    """A template cannot be rendered; the message names file and line."""
+
+
+class StoreError(HarnessError):
+    """The answer store cannot be used."""
+
+
+class OfflineError(StoreError):
+    """An answer is not stored, and the run may not ask for it."""
+
+
+class RunFolderError(HarnessError):
+    """A results folder cannot be read or written."""
+
+
+class EndpointError(HarnessError):
+    """A server refuses every call of a system."""
+
+
+class BudgetError(HarnessError):
+    """The budget would be passed."""
+
+    exit_code = 4
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
+    """One sentence for a name that is not among the choices: the nearest, then all of them.
+
+    >>> unknown("language", "swh", ["swa", "yor"])
+    "Unknown language 'swh'. Did you mean 'swa'? Choices: swa, yor."
+    """
+    names = list(choices)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    listed = ", ".join(names) if names else "none"
+    return f"Unknown {kind} '{name}'.{hint} Choices: {listed}."
