@@ -1,0 +1,269 @@
+"""The `harness` command: its verbs, and what an error looks like."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli import cache, listing
+from harness.errors import HarnessError, UsageError
+
+app = typer.Typer(
+    name="harness",
+    help="How well does a prompt, on a model, extract information from text in a language?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(listing.ls_app, name="ls")
+app.add_typer(cache.app, name="cache")
+app.command("check")(listing.check)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of local corpora (default: $HARNESS_DATA)."),
+]
+Rule = Annotated[
+    str, typer.Option("--rule", help="Matching rule: gollie, strict or published.")
+]
+File = Annotated[Path, typer.Argument(help="Experiment file, runs/NAME.toml.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="At most this many examples a language.")
+]
+
+
+def main() -> None:
+    """Entry point: runs the command line and turns errors into one message and an exit code."""
+    try:
+        app()
+    except HarnessError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("harness: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left (`harness … | head`); say nothing more into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+@app.command()
+def run(
+    file: File,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use stored answers only; send nothing.")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask everything anew, beside the stored answers.")
+    ] = False,
+    retry: Annotated[
+        str, typer.Option("--retry", help="Ask anew where the answer was: truncated,refused,…")
+    ] = "",
+    limit: Limit = None,
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Results folder (default: beside FILE).")
+    ] = None,
+    rule: Rule = "gollie",
+) -> None:
+    """Ask every system what is not answered yet, and print the scored table."""
+    from harness.experiment import load_experiment
+
+    if offline and refresh:
+        raise UsageError("--offline sends nothing and --refresh asks anew: give one of them.")
+    experiment = load_experiment(file)
+    sys.exit(
+        _run(
+            experiment,
+            rule=rule,
+            offline=offline,
+            refresh=refresh,
+            retry=_statuses(retry),
+            limit=limit,
+            data_dir=data_dir,
+            out=out,
+        )
+    )
+
+
+def _run(experiment: Any, *, rule: str, title: str | None = None, **options: Any) -> int:
+    """Run, score, print; returns the exit code."""
+    from harness.cli.progress import LiveProgress
+    from harness.report.compare import check_rule, compare_rows, score
+    from harness.report.tables import print_comparison
+    from harness.runner import run as run_experiment
+
+    check_rule(rule)
+    with LiveProgress() as progress:
+        result = run_experiment(experiment, progress=progress, **options)
+    score(result.folder.path, rule=rule)
+    print_comparison(compare_rows([result.folder.path], rule=rule), title=title)
+    progress.summary(result)
+    if result.stopped_by is not None:
+        print(f"harness: {result.stopped_by}", file=sys.stderr)
+    return result.exit_code
+
+
+def _statuses(text: str) -> list[str]:
+    from harness.errors import unknown
+    from harness.records import Status
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    # These come with an answer that was paid for; a failed call is made again anyway.
+    known = [s.value for s in Status if s not in (Status.UNTRANSLATED, Status.UNSENT, Status.ERROR)]
+    for name in names:
+        if name not in known:
+            raise UsageError("--retry: " + unknown("status", name, known))
+    return names
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Results folder.")
+    ] = Path("runs/demo"),
+) -> None:
+    """Run the main job on the demonstration corpus: offline, no key, nothing to download."""
+    from harness.experiment import load_experiment
+    from harness.resources import find
+
+    file = find("runs", "demo.toml")
+    if file is None:
+        raise UsageError("The shipped runs/demo.toml is missing: install the package again.")
+    title = "Demonstration: scripted answers, not a model"
+    code = _run(load_experiment(file), rule="gollie", title=title, out=out)
+    print(f"Next: harness show {out} swa-test-001   ·   harness compare {out} --rule strict")
+    sys.exit(code)
+
+
+@app.command()
+def preview(
+    file: File,
+    example: Annotated[
+        str, typer.Option("--example", "-n", help="Which example to show: its number, from 1, or id.")
+    ] = "1",
+    language: Annotated[
+        str | None, typer.Option("--language", help="Take the example from this language.")
+    ] = None,
+    limit: Limit = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show each system's exact prompt, its tokens and price, and what is cached; send nothing."""
+    from harness.experiment import load_experiment
+    from harness.report.preview import preview as show_preview
+
+    show_preview(
+        load_experiment(file), example=example, language=language, limit=limit, data_dir=data_dir
+    )
+
+
+@app.command()
+def score(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Results folder, runs/NAME.")
+    ] = None,
+    rule: Rule = "gollie",
+    tags: Annotated[
+        Path | None,
+        typer.Option("--tags", help="Score a file of `token gold predicted` lines instead."),
+    ] = None,
+) -> None:
+    """Read stored replies again and score them, offline."""
+    from harness.report.compare import check_rule, compare_rows
+    from harness.report.compare import score as score_folder
+    from harness.report.tables import print_comparison, print_tag_scores
+
+    if (folder is None) == (tags is None):
+        raise UsageError("score needs a results folder, or --tags FILE; one of them.")
+    if tags is not None:
+        print_tag_scores(tags)
+        return
+    assert folder is not None
+    check_rule(rule)
+    score_folder(folder, rule=rule)
+    print_comparison(compare_rows([folder], rule=rule))
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Results folders.")],
+    rule: Rule = "gollie",
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="The system differences are taken from.")
+    ] = None,
+    columns: Annotated[
+        str,
+        typer.Option(
+            "--columns",
+            help="More columns: precision,recall,statuses,flags,tokens,cost,cost_per_point.",
+        ),
+    ] = "",
+    format: Annotated[  # noqa: A002
+        str, typer.Option("--format", help="table, markdown, csv, json or latex.")
+    ] = "table",
+    fail_under: Annotated[
+        float | None,
+        typer.Option("--fail-under", help="Exit 1 if a system's macro F1 is under this."),
+    ] = None,
+) -> None:
+    """Compare systems, of one run or of several: F1, intervals, paired differences, cost."""
+    from harness.report.compare import check_columns, check_rule, compare_rows
+    from harness.report.tables import check_format, print_comparison
+
+    check_rule(rule)
+    check_format(format)
+    extra = check_columns(columns)
+    comparison = compare_rows(folders, rule=rule, baseline=baseline)
+    print_comparison(comparison, format=format, columns=extra)
+    if fail_under is not None and (low := comparison.under(fail_under)):
+        print(f"harness: macro F1 under {fail_under:g}: {', '.join(low)}.", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="Results folder, runs/NAME.")],
+    example: Annotated[str, typer.Argument(help="Example id, or dataset/language/id.")],
+    rule: Rule = "gollie",
+) -> None:
+    """Show one sentence through every stage, with its spans marked."""
+    from harness.report.compare import check_rule
+    from harness.report.show import show as show_example
+
+    check_rule(rule)
+    show_example(folder, example, rule=rule)
+
+
+@app.command()
+def serve(
+    backend: Annotated[str, typer.Option("--backend", help="What answers: scripted.")] = "scripted",
+    model: Annotated[str, typer.Option("--model", help="Its model.")] = "capitals",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.")] = 8000,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the backend: latency_s=0.2, error_429=0.1, …"),
+    ] = None,
+) -> None:
+    """Serve a backend over an OpenAI-compatible server on this machine."""
+    import tomllib
+
+    from harness.models import settings_for
+    from harness.models.server import serve as serve_backend
+
+    values: dict[str, Any] = {"model": model}
+    for pair in set_ or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise UsageError(f"--set {pair}: write it as NAME=VALUE.")
+        try:
+            values[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name] = value
+    serve_backend(settings_for(backend, values), host=host, port=port)

@@ -1,0 +1,310 @@
+"""The experiment file (``runs/NAME.toml``) as value objects.
+
+An unknown key is an error that names the nearest known one; a path in the file is looked up
+from the working directory first, then from the file's own folder. Nothing here holds a secret:
+keys are named by their environment variable only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import ExperimentError, unknown
+from harness.models import settings_for
+from harness.models.base import Settings
+
+#: Where English can come from in this version.
+TRANSLATION_SOURCES = ("reference", "file")
+
+
+_T = TypeVar("_T", bound="_Section")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatasetEntry(_Section):
+    """One ``[[datasets]]`` table: a catalogue name, or one's own data by ``path``.
+
+    ``limit`` takes the first examples of every language, as the published evaluations do;
+    ``sample`` takes that many at random with ``seed``, kept in file order.
+    """
+
+    name: str
+    languages: tuple[str, ...] | Literal["all"] = "all"
+    split: str = "test"
+    limit: int | None = Field(default=None, ge=1)
+    sample: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    path: str | None = None
+    format: Literal["jsonl", "conll"] | None = None
+    labels: Mapping[str, str] | None = None
+    # Called `schema` in the file; that name is taken on a pydantic model.
+    schema_: str | None = Field(default=None, alias="schema")
+
+
+class TranslationEntry(_Section):
+    """The ``[translation]`` table, or a system's override of it."""
+
+    source: Literal["reference", "file"] = "reference"
+    path: str | None = None
+    untranslatable: Literal["skip", "source", "error"] = "skip"
+
+
+class System(_Section):
+    """One ``[[systems]]`` table: a model, a prompt strategy, and how to send it.
+
+    ``settings`` are the backend's own keys, read by its settings class.
+    """
+
+    name: str
+    backend: str
+    strategy: str
+    wrap: Literal["chat", "completion"]
+    settings: Settings
+    chat: str = "default"
+    schema_: str | None = None
+    translation: TranslationEntry | None = None
+
+
+class Experiment(_Section):
+    """A whole experiment. ``path`` is the file it was read from, if any."""
+
+    datasets: tuple[DatasetEntry, ...]
+    systems: tuple[System, ...]
+    translation: TranslationEntry | None = None
+    path: Path | None = None
+
+    def translation_of(self, system: System) -> TranslationEntry:
+        """The translation that a system uses: its own, else the run's, else the default."""
+        return system.translation or self.translation or TranslationEntry()
+
+    def to_toml(self) -> str:
+        """The experiment as TOML: resolved (every default written out) and rerunnable."""
+        import tomli_w
+
+        datasets = [_plain(entry) for entry in self.datasets]
+        for entry in datasets:
+            if "schema_" in entry:
+                entry["schema"] = entry.pop("schema_")
+        document: dict[str, Any] = {"datasets": datasets}
+        if self.translation is not None:
+            document["translation"] = _plain(self.translation)
+        systems = []
+        for system in self.systems:
+            table: dict[str, Any] = {
+                "name": system.name,
+                "backend": system.backend,
+                "strategy": system.strategy,
+                "wrap": system.wrap,
+                "chat": system.chat,
+            }
+            if system.schema_ is not None:
+                table["schema"] = system.schema_
+            table |= _plain(system.settings)
+            if system.translation is not None:
+                table["translation"] = _plain(system.translation)
+            systems.append(table)
+        document["systems"] = systems
+        return tomli_w.dumps(document)
+
+
+_SYSTEM_KEYS = ("name", "backend", "strategy", "wrap", "chat", "schema", "translation")
+_TOP_KEYS = ("datasets", "translation", "systems")
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read an experiment file.
+
+    Raises:
+        ExperimentError: the file is not there, is not TOML, or says something that is not
+            understood; the message names the file, the place and the choices.
+    """
+    file = _find_file(Path(path))
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{file}: not a TOML file: {error}.") from None
+    except OSError as error:
+        raise ExperimentError(f"{file}: cannot be read: {error.strerror}.") from None
+    return parse_experiment(document, path=file.resolve())
+
+
+def parse_experiment(document: Mapping[str, Any], *, path: Path | None = None) -> Experiment:
+    """Build an experiment from the parsed file (or from a mapping of the same shape)."""
+    where = str(path.name) if path else "experiment"
+    _check_keys(document, _TOP_KEYS, where)
+    for key in ("datasets", "systems"):
+        if not isinstance(document.get(key), Sequence) or not document[key]:
+            raise ExperimentError(f"{where}: at least one [[{key}]] table is needed.")
+    base = path.parent if path else Path.cwd()
+    datasets = tuple(
+        _dataset(table, f"{where}: [[datasets]] {i}", base)
+        for i, table in enumerate(document["datasets"], 1)
+    )
+    translation = document.get("translation")
+    systems = tuple(
+        _system(table, f"{where}: [[systems]] {i}", base)
+        for i, table in enumerate(document["systems"], 1)
+    )
+    for kind, names in (
+        ("dataset", [d.name for d in datasets]),
+        ("system", [s.name for s in systems]),
+    ):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ExperimentError(
+                f"{where}: two {kind}s are called '{twice}'. Rows are told apart by name: "
+                f"rename one."
+            )
+    return Experiment(
+        datasets=datasets,
+        systems=systems,
+        translation=_translation(translation, f"{where}: [translation]", base)
+        if translation is not None
+        else None,
+        path=path,
+    )
+
+
+def _find_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if path.is_dir() and (path / "experiment.toml").is_file():
+        return path / "experiment.toml"
+    beside = sorted(str(p) for p in Path("runs").glob("*.toml")) if Path("runs").is_dir() else []
+    hint = f" Experiment files in ./runs: {', '.join(beside)}." if beside else ""
+    raise ExperimentError(f"{path}: no such experiment file.{hint}")
+
+
+def _dataset(table: Any, where: str, base: Path) -> DatasetEntry:
+    table = _table(table, where)
+    known = [f.alias or name for name, f in DatasetEntry.model_fields.items()]
+    _check_keys(table, known, where)
+    entry = _build(DatasetEntry, table, where)
+    if entry.limit is not None and entry.sample is not None:
+        raise ExperimentError(
+            f"{where}: `limit` takes the first examples and `sample` draws them: give one of them."
+        )
+    if entry.languages != "all" and not entry.languages:
+        raise ExperimentError(f'{where}: `languages` is empty. Name some, or write "all".')
+    changes: dict[str, Any] = {}
+    if entry.path is not None:
+        changes["path"] = str(_resolve(entry.path, base, where, "path"))
+    if entry.schema_ is not None and entry.schema_.endswith(".py"):
+        changes["schema_"] = str(_resolve(entry.schema_, base, where, "schema"))
+    return entry.model_copy(update=changes)
+
+
+def _translation(table: Any, where: str, base: Path) -> TranslationEntry:
+    table = _table(table, where)
+    source = table.get("source", "reference")
+    if source in ("nllb", "model"):
+        raise ExperimentError(
+            f"{where}: source '{source}' is not in this version. "
+            f"Choices: {', '.join(TRANSLATION_SOURCES)}."
+        )
+    if source not in TRANSLATION_SOURCES:
+        raise ExperimentError(
+            f"{where}: " + unknown("translation source", str(source), TRANSLATION_SOURCES)
+        )
+    _check_keys(table, tuple(TranslationEntry.model_fields), where)
+    entry = _build(TranslationEntry, table, where)
+    if entry.source == "file":
+        if entry.path is None:
+            raise ExperimentError(f'{where}: source = "file" needs `path`, a JSONL file.')
+        entry = entry.model_copy(update={"path": str(_resolve(entry.path, base, where, "path"))})
+    return entry
+
+
+def _system(table: Any, where: str, base: Path) -> System:
+    table = dict(_table(table, where))
+    for key in ("name", "backend", "strategy"):
+        if not isinstance(table.get(key), str) or not table[key].strip():
+            raise ExperimentError(f"{where}: `{key}` is needed, a text.")
+    where = f"{where} ('{table['name']}')"
+    own = {key: table.pop(key) for key in _SYSTEM_KEYS if key in table}
+    settings = settings_for(own["backend"], table, also=_SYSTEM_KEYS, where=where)
+    wrap = own.get("wrap", settings.default_wrap)
+    if wrap not in ("chat", "completion"):
+        raise ExperimentError(f"{where}: " + unknown("wrap", str(wrap), ("chat", "completion")))
+    strategy = own["strategy"]
+    if strategy.endswith(".j2"):
+        strategy = str(_resolve(strategy, base, where, "strategy"))
+    schema = own.get("schema")
+    if isinstance(schema, str) and schema.endswith(".py"):
+        schema = str(_resolve(schema, base, where, "schema"))
+    translation = own.get("translation")
+    fields = {
+        "name": own["name"],
+        "backend": own["backend"],
+        "strategy": strategy,
+        "wrap": wrap,
+        "settings": settings,
+        "chat": own.get("chat", "default"),
+        "schema_": schema,
+        "translation": _translation(translation, f"{where}: translation", base)
+        if translation is not None
+        else None,
+    }
+    return _build(System, fields, where)
+
+
+def _resolve(name: str, base: Path, where: str, key: str) -> Path:
+    """A path of the file: from the working directory first, then from the file's folder."""
+    candidates = [Path(name).expanduser(), base / name]
+    for path in candidates:
+        if path.exists():
+            return path.resolve()
+    raise ExperimentError(
+        f"{where}: {key} = '{name}' is not there. Looked at: "
+        + ", ".join(str(p.absolute()) for p in dict.fromkeys(candidates))
+        + "."
+    )
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ExperimentError(f"{where}: must be a table of keys and values.")
+    return value
+
+
+def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ExperimentError(
+                f"{where}: unknown key '{key}'.{hint} Known keys: {', '.join(known)}."
+            )
+
+
+def _build(model: type[_T], values: Mapping[str, Any], where: str) -> _T:
+    try:
+        return model.model_validate(_tuples(values))
+    except ValidationError as error:
+        raise ExperimentError(f"{where}: {describe_validation(error)}") from None
+
+
+def describe_validation(error: ValidationError) -> str:
+    """The first complaint of a validation, as a sentence without the offending value's type."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "value"
+    return f"`{key}`: {first['msg']} (found {first['input']!r})."
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML has lists where the value objects hold tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _plain(section: BaseModel) -> dict[str, Any]:
+    """A section as TOML values: no nulls (TOML has none), tuples as lists."""
+    return section.model_dump(mode="json", exclude_none=True)

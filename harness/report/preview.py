@@ -1,0 +1,152 @@
+"""What a run would send and cost, through the real path up to the moment of sending."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UnknownNameError, UsageError
+from harness.experiment import Experiment
+from harness.models.pricing import estimate_tokens, prices_as_of, show_cost
+from harness.plan import Block, Cell, SystemPlan, load_blocks, make_plan
+from harness.records import Prompt, Status
+from harness.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bounds for one system: requests, cached answers, tokens, and nano-dollars.
+
+    ``prompt_tokens`` is ``(low, high)`` over the requests still to send; ``answer_tokens`` the
+    most that may come back. ``price`` is ``(low, high)``: the low end takes no answer tokens
+    into account, the high end the whole answer budget of every request; ``None`` if unknown.
+    """
+
+    examples: int
+    pending: int
+    cached: int
+    untranslated: int
+    prompt_tokens: tuple[int, int]
+    answer_tokens: int
+    price: tuple[int, int] | None
+
+
+def estimate(plan: SystemPlan) -> Estimate:
+    """What the pending requests of a system may take."""
+    low = high = 0
+    for cell, index in plan.pending.values():
+        few, many = _prompt_tokens(cell.prompt(index))
+        low, high = low + few, high + many
+    answers = plan.backend.max_answer_tokens * len(plan.pending)
+    price = plan.backend.price
+    statuses = [status for cell in plan.cells for status in cell.statuses]
+    return Estimate(
+        examples=len(statuses),
+        pending=len(plan.pending),
+        cached=sum(plan.answered(cell) for cell in plan.cells),
+        untranslated=statuses.count(Status.UNTRANSLATED),
+        prompt_tokens=(low, high),
+        answer_tokens=answers,
+        price=None if price is None else (price.of(low, 0), price.of(high, answers)),
+    )
+
+
+def _prompt_tokens(prompt: Prompt) -> tuple[int, int]:
+    return estimate_tokens(prompt.text if prompt.system is None else prompt.system + prompt.text)
+
+
+def preview(
+    experiment: Experiment,
+    *,
+    example: str = "1",
+    language: str | None = None,
+    limit: int | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Print, for every system, its figures and the exact prompt of one example; send nothing.
+
+    Args:
+        example: its number from 1 (within ``language``, else within the whole run), or its id.
+    """
+    blocks = load_blocks(experiment, limit=limit, data_dir=data_dir)
+    with Store(read_only=True) as store:
+        plans = make_plan(experiment, blocks, store)
+    block, index = _pick(blocks, example, language)
+    place = f"{block.dataset.name}/{block.language}/{block.examples[index].id}"
+    total: tuple[int, int] | None = (0, 0)
+    for plan in plans:
+        figures = estimate(plan)
+        _print_figures(plan, figures)
+        if figures.price is None or total is None:
+            total = None
+        else:
+            total = (total[0] + figures.price[0], total[1] + figures.price[1])
+        cell = next((c for c in plan.cells if c.block is block), None)
+        _print_prompt(plan, cell, index, place)
+    print(f"All systems: {_price(total)} (prices as of {prices_as_of()}). Nothing was sent.")
+
+
+def _pick(blocks: Sequence[Block], example: str, language: str | None) -> tuple[Block, int]:
+    if language is not None:
+        blocks = [block for block in blocks if block.language == language]
+        if not blocks:
+            raise UnknownNameError(f"--language {language}: not a language of this experiment.")
+    count = sum(len(block.examples) for block in blocks)
+    if example.isdecimal():
+        number = int(example) - 1
+        for block in blocks:
+            if 0 <= number < len(block.examples):
+                return block, number
+            number -= len(block.examples)
+        raise UsageError(f"--example {example}: there are {count} examples; give 1 to {count}.")
+    for block in blocks:
+        for index, candidate in enumerate(block.examples):
+            if candidate.id == example:
+                return block, index
+    raise UnknownNameError(f"--example {example}: no such id, and not a number from 1 to {count}.")
+
+
+def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
+    system = plan.system
+    print(f"=== {system.name}: {system.backend} {system.settings.model}, ", end="")
+    print(f"strategy {plan.template.name}, wrap {system.wrap}")
+    low, high = figures.prompt_tokens
+    print(
+        f"    {figures.examples} examples: {figures.cached} cached, {figures.pending} requests to "
+        f"send" + (f", {figures.untranslated} untranslated" if figures.untranslated else "")
+    )
+    if plan.left_out:
+        print(f"    left out, no translation: {', '.join(plan.left_out)}")
+    print(
+        f"    tokens in {low:,}–{high:,} (estimated), out at most {figures.answer_tokens:,}; "
+        f"price {_price(figures.price)}"
+    )
+
+
+def _price(price: tuple[int, int] | None) -> str:
+    if price is None:
+        return "unknown (no price for this model: see HARNESS_PRICES)"
+    return f"{show_cost(price[0])}–{show_cost(price[1])}"
+
+
+def _print_prompt(plan: SystemPlan, cell: Cell | None, index: int, place: str) -> None:
+    if cell is None:
+        print(f"--- {place}: left out for this system, its language has no translation\n")
+        return
+    if cell.statuses[index] is not None:
+        print(f"--- {place}: {cell.statuses[index]}, no prompt is made\n")
+        return
+    prompt = cell.prompt(index)
+    few, many = _prompt_tokens(prompt)
+    key = cell.keys[index]
+    cached = "cached" if key not in plan.pending else "not cached"
+    print(
+        f"--- {place}: {len(prompt.text.encode())} bytes, {few}–{many} tokens, {cached}, "
+        f"sha256 {cell.prompt_hashes[index]}"
+    )
+    if prompt.system is not None:
+        print(f"[system]\n{prompt.system}\n[user]")
+    sys.stdout.write(prompt.text)
+    print("\n")

@@ -1,0 +1,214 @@
+"""A comparison as a terminal table, Markdown, LaTeX, CSV or JSON.
+
+CSV and JSON are long (one row a dataset, language and system, every figure); the others are
+wide: a row a language, a column a system, with its difference from the baseline.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError, unknown
+from harness.models.pricing import show_cost
+from harness.report.compare import Comparison, ScoreRow
+
+FORMATS = ("table", "markdown", "csv", "json", "latex")
+
+
+def check_format(name: str) -> None:
+    """Raise UsageError unless ``name`` is a format."""
+    if name not in FORMATS:
+        raise UsageError("--format: " + unknown("format", name, FORMATS))
+
+
+def print_comparison(
+    comparison: Comparison,
+    *,
+    format: str = "table",  # noqa: A002
+    columns: Sequence[str] = (),
+    title: str | None = None,
+) -> None:
+    """Print a comparison to standard output; notes go to standard error for data formats."""
+    if format == "table":
+        _print_table(comparison, columns, title)
+        return
+    print(render(comparison, format=format, columns=columns), end="")
+    for note in comparison.notes:
+        print(f"harness: {note}", file=sys.stderr)
+
+
+def render(comparison: Comparison, *, format: str, columns: Sequence[str] = ()) -> str:  # noqa: A002
+    """A comparison as text in one of the data formats (all but ``table``)."""
+    if format == "csv":
+        return _csv(comparison)
+    if format == "json":
+        return json.dumps(comparison.as_json(), indent=2, ensure_ascii=False) + "\n"
+    header, rows = wide(comparison, columns)
+    if format == "markdown":
+        return _markdown(header, rows)
+    return _latex(header, rows)
+
+
+def _csv(comparison: Comparison) -> str:
+    records = [row.as_record() for row in comparison.rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(ScoreRow.columns()), lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow(
+            {
+                key: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+                for key, value in record.items()
+            }
+        )
+    return out.getvalue()
+
+
+def wide(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the wide table, as text."""
+    systems = comparison.systems
+    several = len({row.dataset for row in comparison.rows}) > 1
+    header = (["dataset"] if several else []) + ["language", "n"]
+    for system in systems:
+        header.append(system)
+        if system != comparison.baseline and len(systems) > 1:
+            header.append("Δ (p)")
+        header.extend(_COLUMN_TITLES[name] for name in columns)
+    rows: list[list[str]] = []
+    for dataset, language in comparison.places:
+        cells = [comparison.at(dataset, language, system) for system in systems]
+        first = next(cell for cell in cells if cell is not None)
+        line = ([dataset] if several else []) + [_place(first), str(first.n)]
+        for system, cell in zip(systems, cells, strict=True):
+            line.append("–" if cell is None else f"{cell.f1:.1f} [{cell.f1_low:.1f}, {cell.f1_high:.1f}]")
+            if system != comparison.baseline and len(systems) > 1:
+                line.append(_difference(cell))
+            line.extend("–" if cell is None else _COLUMN_TEXTS[name](cell) for name in columns)
+        rows.append(line)
+    return header, rows
+
+
+def _place(row: ScoreRow) -> str:
+    return f"macro ({row.languages})" if row.language == "macro" else row.language
+
+
+def _difference(cell: ScoreRow | None) -> str:
+    if cell is None or cell.difference is None or cell.p is None:
+        return "–"
+    p = cell.p if cell.p_holm is None else cell.p_holm
+    star = "*" if p < 0.05 else ""
+    shown = "<0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{cell.difference:+.1f} ({shown}){star}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return " ".join(f"{name}:{count}" for name, count in counts.items()) or "–"
+
+
+_COLUMN_TITLES = {
+    "precision": "P",
+    "recall": "R",
+    "statuses": "statuses",
+    "flags": "flags",
+    "tokens": "tokens in/out",
+    "cost": "cost",
+    "cost_per_point": "$/F1 point",
+}
+_COLUMN_TEXTS: dict[str, Any] = {
+    "precision": lambda cell: f"{cell.precision:.1f}",
+    "recall": lambda cell: f"{cell.recall:.1f}",
+    "statuses": lambda cell: _counts(cell.statuses),
+    "flags": lambda cell: _counts(cell.flags),
+    "tokens": lambda cell: f"{cell.prompt_tokens}/{cell.completion_tokens}",
+    "cost": lambda cell: show_cost(cell.cost_nanos),
+    "cost_per_point": lambda cell: (
+        "unknown" if cell.cost_per_point is None else f"${cell.cost_per_point:.6f}"
+    ),
+}
+
+
+def _print_table(comparison: Comparison, columns: Sequence[str], title: str | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    header, rows = wide(comparison, columns)
+    heading = f"F1 [95 % interval], rule {comparison.rule}"
+    if len(comparison.systems) > 1:
+        heading += f"; Δ from '{comparison.baseline}' (paired bootstrap p, Holm over languages)"
+    # Text objects throughout: a system may be called "[red]" and that is its name.
+    table = Table(
+        title=Text(f"{title}\n{heading}" if title else heading),
+        box=box.SIMPLE,
+        title_justify="left",
+        pad_edge=False,
+    )
+    left = {"dataset", "language", "statuses", "flags"}
+    for name in header:
+        table.add_column(Text(name), justify="left" if name in left else "right")
+    for row in rows:
+        style = "bold" if any(cell.startswith("macro (") for cell in row[:2]) else ""
+        table.add_row(*(Text(cell, style=style) for cell in row))
+    # Piped output is as wide as it needs to be: a cut figure helps nobody.
+    console = Console(
+        highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 40 * len(header)
+    )
+    console.print(table)
+    for line in _footer(comparison):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _footer(comparison: Comparison) -> list[str]:
+    lines = [
+        f"{name}: {_counts(total.statuses)} · tokens {total.prompt_tokens} in, "
+        f"{total.completion_tokens} out · {show_cost(total.cost_nanos)}"
+        for name, total in comparison.totals.items()
+    ]
+    lines.extend(comparison.notes)
+    lines.extend(f"{name}  {signature}" for name, signature in comparison.signatures.items())
+    return lines
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    rule = ["---" if name in ("dataset", "language") else "---:" for name in header]
+    return "\n".join([line(header), line(rule), *map(line, rows)]) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "Δ": r"$\Delta$", "–": "--", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+
+def _latex(header: list[str], rows: list[list[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in cells) + r" \\"
+
+    layout = "".join("l" if name in ("dataset", "language") else "r" for name in header)
+    body = [r"\begin{tabular}{" + layout + "}", r"\toprule", line(header), r"\midrule"]
+    return "\n".join([*body, *map(line, rows), r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def print_tag_scores(path: Path) -> None:
+    """Score a file of ``token gold predicted`` lines by offsets and print the figures."""
+    from harness.scoring.tags import read_tags, score_tags
+
+    gold, predicted = read_tags(path)
+    scores = score_tags(gold, predicted)
+    print(f"{'':<16}{'precision':>10}{'recall':>10}{'f1':>10}")
+    for name, value in [("micro", scores.micro), *sorted(scores.per_label.items())]:
+        print(
+            f"{name:<16}{100 * value.precision:>10.2f}{100 * value.recall:>10.2f}"
+            f"{100 * value.f1:>10.2f}"
+        )

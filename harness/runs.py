@@ -1,0 +1,274 @@
+"""A run's results folder: what is in it, written and read back.
+
+``experiment.toml`` (resolved), ``manifest.json`` (what was asked: hashes and names that the
+signature prints), ``examples.jsonl`` (texts and gold, so that a folder can be scored and shown
+anywhere), ``predictions.jsonl`` (one line an example and system), ``scores.json``,
+``environment.json``. Every file is written beside its place and then moved into it, so that a
+reader never sees half a file; the paid answers themselves are in the store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import RunFolderError
+from harness.records import Annotation, Dropped, Example, Prediction, Status
+
+#: The version of the files' layout; a reader refuses a newer one.
+LAYOUT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The results folder of one run."""
+
+    path: Path
+
+    @classmethod
+    def beside(cls, experiment: Path) -> RunFolder:
+        """The folder of an experiment file: beside it, of the same name."""
+        return cls(experiment.with_suffix(""))
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """A folder that holds a run, given as itself or as its experiment file.
+
+        Raises:
+            RunFolderError: there is no run in it.
+        """
+        folder = Path(path)
+        if folder.suffix == ".toml":
+            folder = folder.with_suffix("")
+        if not (folder / "manifest.json").is_file():
+            runs = sorted(str(run.path) for run in list_runs())
+            raise RunFolderError(
+                f"{folder}: no results here (no manifest.json). Make them with `harness run FILE`."
+                + (f" Results folders: {', '.join(runs)}." if runs else "")
+            )
+        return cls(folder)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    def prepare(self) -> None:
+        """Make the folder, and make sure now that it can be written to.
+
+        Raises:
+            RunFolderError: it cannot; nothing has been asked or paid yet.
+        """
+        probe = self.path / f".write-{os.getpid()}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: results cannot be written here ({error.strerror}). "
+                f"Choose another folder with --out DIR."
+            ) from None
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[str]]:
+        """A file of this folder, moved into place when the block ends without an error."""
+        part = self.path / f".{name}.{os.getpid()}"
+        try:
+            # A reply may hold a lone surrogate, which UTF-8 cannot: as `\\udc80` it is what JSON
+            # itself would write for it.
+            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                yield file
+            part.replace(self.path / name)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path / name}: cannot be written ({error.strerror}). Every answer paid for "
+                f"is in the store: free the disk or choose --out DIR, and run again."
+            ) from None
+        finally:
+            part.unlink(missing_ok=True)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one JSON file of this folder."""
+        with self.writing(name) as file:
+            file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read one JSON file of this folder.
+
+        Raises:
+            RunFolderError: it is missing, damaged, or of a newer layout.
+        """
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise RunFolderError(
+                f"{path}: cannot be read ({error.strerror}). Run the experiment again: "
+                f"answers come from the store."
+            ) from None
+        except ValueError as error:
+            raise _damaged(path, 1, error) from None
+        if isinstance(value, dict) and int(value.get("layout", LAYOUT)) > LAYOUT:
+            raise RunFolderError(
+                f"{path}: written by a newer version (layout {value['layout']}, this one reads "
+                f"{LAYOUT}). Update the harness."
+            )
+        return value
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """The objects of one JSONL file of this folder.
+
+        Raises:
+            RunFolderError: it is missing or damaged; the message names file and line.
+        """
+        path = self.path / name
+        number = 0
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError("not an object")
+                    yield row
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({error.strerror}).") from None
+        except ValueError as error:
+            raise _damaged(path, number, error) from None
+
+
+def _damaged(path: Path, line: int, error: Exception) -> RunFolderError:
+    return RunFolderError(
+        f"{path}:{line}: damaged ({error}). Run the experiment again: answers come from the store."
+    )
+
+
+def list_runs() -> list[RunFolder]:
+    """The results folders under ``./runs``, by name."""
+    return [RunFolder(path.parent) for path in sorted(Path("runs").glob("*/manifest.json"))]
+
+
+def annotation_json(annotation: Annotation) -> dict[str, Any]:
+    """An annotation as a JSON object: its type, its fields, and offsets where it has them."""
+    row: dict[str, Any] = {"type": annotation.type, **annotation.fields}
+    if annotation.offsets is not None:
+        row["offsets"] = annotation.offsets
+    return row
+
+
+def annotation_from(row: Mapping[str, Any]) -> Annotation:
+    """The reverse of :func:`annotation_json`."""
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in row.items()
+        if name != "type" and name != "offsets"
+    }
+    offsets = row.get("offsets")
+    return Annotation(row["type"], fields, tuple(offsets) if offsets is not None else None)
+
+
+def example_json(example: Example) -> dict[str, Any]:
+    """An example as one line of ``examples.jsonl``; its tokens are not kept."""
+    row: dict[str, Any] = {
+        "dataset": example.dataset,
+        "language": example.language,
+        "split": example.split,
+        "id": example.id,
+        "text": example.text,
+        "gold": [annotation_json(a) for a in example.gold],
+    }
+    if example.english is not None:
+        row["english"] = example.english
+    if example.english_gold is not None:
+        row["english_gold"] = [annotation_json(a) for a in example.english_gold]
+    return row
+
+
+def example_from(row: Mapping[str, Any]) -> Example:
+    """The reverse of :func:`example_json`."""
+    english_gold = row.get("english_gold")
+    return Example(
+        id=row["id"],
+        dataset=row["dataset"],
+        language=row["language"],
+        split=row["split"],
+        text=row["text"],
+        gold=tuple(annotation_from(a) for a in row["gold"]),
+        english=row.get("english"),
+        english_gold=None
+        if english_gold is None
+        else tuple(annotation_from(a) for a in english_gold),
+    )
+
+
+def prediction_json(prediction: Prediction) -> dict[str, Any]:
+    """The part of a ``predictions.jsonl`` line that comes from reading the reply."""
+    return {
+        "status": str(prediction.status),
+        "stages": {
+            stage: [annotation_json(a) for a in annotations]
+            for stage, annotations in prediction.stages.items()
+        },
+        "repairs": prediction.repairs,
+        "dropped": [
+            {"stage": d.stage, "reason": d.reason, "item": d.item} for d in prediction.dropped
+        ],
+    }
+
+
+def prediction_from(row: Mapping[str, Any]) -> Prediction:
+    """The reverse of :func:`prediction_json`."""
+    return Prediction(
+        example_id=row["example_id"],
+        stages={
+            stage: tuple(annotation_from(a) for a in annotations)
+            for stage, annotations in row["stages"].items()
+        },
+        status=Status(row["status"]),
+        repairs=tuple(row.get("repairs", ())),
+        dropped=tuple(Dropped(d["stage"], d["reason"], d["item"]) for d in row.get("dropped", ())),
+    )
+
+
+def environment() -> dict[str, Any]:
+    """What a run ran on: versions, git commit, command line, machine. No environment variables."""
+    import platform
+    from importlib import metadata
+
+    versions = {}
+    for package in ("transfusion-harness", "openai", "aiohttp", "jinja2", "numpy", "pydantic"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "layout": LAYOUT,
+        "python": platform.python_version(),
+        "versions": versions,
+        "git_commit": _git_commit(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the repository that the working directory is in, or None."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
