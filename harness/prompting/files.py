@@ -1,0 +1,61 @@
+"""Which file a name means: schemas, templates and chat wrappers are found the same way.
+
+A name is looked up in ``./prompts`` first, then in the copy that ships; anything with a folder
+or a suffix in it is a path of one's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from harness import resources
+from harness.errors import PromptError, UnknownNameError, unknown
+
+
+def locate(kind: str, folder: str, suffix: str, name: str | Path) -> Path:
+    """The file of a ``kind`` (a word for messages) that ``name`` means.
+
+    Raises:
+        UnknownNameError: a name that neither ``./prompts`` nor the shipped copy has.
+    """
+    if isinstance(name, Path) or name.endswith(suffix) or "/" in name or "\\" in name:
+        return Path(name)
+    path = resources.find("prompts", f"{folder}/{name}{suffix}")
+    if path is None:
+        message = unknown(kind, name, available(folder, suffix))
+        raise UnknownNameError(f"{message} A file of your own is given by its path (…{suffix}).")
+    return path
+
+
+def available(folder: str, suffix: str) -> dict[str, Path]:
+    """Every name of a folder and the file it means, sorted; one's own file hides a shipped one."""
+    files = {
+        path.stem: path
+        for root in reversed(resources.roots("prompts"))
+        for path in (root / folder).glob(f"*{suffix}")
+    }
+    return dict(sorted(files.items()))
+
+
+def origin(path: Path) -> str:
+    """``shipped`` for a file that comes with the harness, ``own`` for any other."""
+    ships = resources.shipped("prompts").resolve()
+    return "shipped" if path.resolve().is_relative_to(ships) else "own"
+
+
+def read(path: Path, error: type[PromptError]) -> str:
+    """The file's text with ``\\n`` line ends; raises ``error`` where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise error(f"{path}: no such file. Check the path.") from None
+    except UnicodeDecodeError as problem:
+        raise error(f"{path}: not UTF-8 text ({problem.reason}). Save it as UTF-8.") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}).") from None
+
+
+def digest(text: str) -> str:
+    """The SHA-256 of a text's UTF-8 bytes, in hex."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

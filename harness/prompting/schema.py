@@ -1,0 +1,198 @@
+"""Schemas: the guideline dataclasses that a model reads, as the Python source they are.
+
+A schema file is read with ``ast`` and never imported. Its ``@dataclass`` classes go into the
+prompt as they are written, in their order, two blank lines apart; whatever else is in the file
+(a docstring, imports, comments between the classes, lists of classes) is for editors and never
+reaches a model. A class derives from ``Entity``, ``Value``, ``Relation`` or ``Event``, or from a
+class above it in the file.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness.errors import SchemaError
+from harness.prompting import files
+
+# The four bases, with the fields that every class of theirs must have. Schema files import them
+# only to be valid Python for editors and type checkers.
+
+
+class Entity:
+    """A name, term or slot of the text."""
+
+    span: str
+
+
+class Value:
+    """A quantity, date or other value of the text."""
+
+    span: str
+
+
+class Relation:
+    """A relation between two entities of the text, directed."""
+
+    arg1: str
+    arg2: str
+
+
+class Event:
+    """An event of the text: its trigger, and roles as ``List[str]`` in the classes."""
+
+    mention: str
+
+
+BASES = {base.__name__: tuple(base.__annotations__) for base in (Entity, Value, Relation, Event)}
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaClass:
+    """One guideline class: its base (a key of ``BASES``), its guideline, its ``(name, type)``s."""
+
+    name: str
+    base: str
+    doc: str
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The classes of a schema file; ``source`` is their prompt text, without a line end."""
+
+    name: str
+    path: Path
+    source: str
+    classes: tuple[SchemaClass, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of ``source``: what a model sees, not what is for editors."""
+        return files.digest(self.source)
+
+    def fields(self) -> dict[str, tuple[str, ...]]:
+        """Class name to field names, in the order of the file."""
+        return {c.name: tuple(name for name, _ in c.fields) for c in self.classes}
+
+    def black_formatted(self) -> bool | None:
+        """Whether ``source`` is what black makes of it; ``None`` where black is not installed.
+
+        Models of the GoLLIE family were trained on black-formatted prompts only; for others
+        a file that is not is no error.
+        """
+        if find_spec("black") is None:
+            return None
+        import black
+
+        text = self.source + "\n"
+        return black.format_str(text, mode=black.Mode()) == text
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRow:
+    """A line of ``harness ls prompts``; ``error`` says why a file is no schema."""
+
+    name: str
+    classes: tuple[str, ...]
+    origin: str
+    sha256: str
+    error: str | None = None
+
+
+def load_schema(name_or_path: str | Path) -> Schema:
+    """Read a schema: a name under ``prompts/schemas``, or the path of any Python file.
+
+    Raises:
+        UnknownNameError: there is no schema of that name.
+        SchemaError: the file is not guideline dataclasses; starts with ``file:line``.
+    """
+    path = files.locate("schema", "schemas", ".py", name_or_path)
+    text = files.read(path, SchemaError)
+    try:
+        body = ast.parse(text, filename=str(path)).body
+    except SyntaxError as problem:
+        raise SchemaError(
+            f"{path}:{problem.lineno or 1}: not valid Python ({problem.msg}). Correct the line."
+        ) from None
+    except (ValueError, RecursionError) as problem:
+        raise SchemaError(f"{path}:1: not valid Python ({problem}). Correct the file.") from None
+
+    classes: dict[str, SchemaClass] = {}
+    sources: list[str] = []
+    lines = text.split("\n")
+    for node in body:
+        if isinstance(node, ast.ClassDef) and (found := _read_class(node, classes, path)):
+            classes[node.name] = found
+            sources.append(_source(node, lines))
+    if not classes:
+        raise SchemaError(
+            f"{path}:1: no guideline classes here. Write each as '@dataclass', "
+            f"'class Person(Entity):', a docstring with the guideline, and 'span: str'."
+        )
+    return Schema(path.stem, path, "\n\n\n".join(sources), tuple(classes.values()))
+
+
+def list_schemas() -> list[SchemaRow]:
+    """Every schema that has a name; a file that cannot be read is listed with its error."""
+    rows = []
+    for name, path in files.available("schemas", ".py").items():
+        try:
+            schema = load_schema(path)
+        except SchemaError as problem:
+            rows.append(SchemaRow(name, (), files.origin(path), "", str(problem)))
+        else:
+            names = tuple(schema.fields())
+            rows.append(SchemaRow(name, names, files.origin(path), schema.sha256[:12]))
+    return rows
+
+
+def _read_class(
+    node: ast.ClassDef, known: dict[str, SchemaClass], path: Path
+) -> SchemaClass | None:
+    """The guideline class that ``node`` is; ``None`` for a class that is not meant as one."""
+    bases = [ast.unparse(base) for base in node.bases]
+    decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+    derives = len(bases) == 1 and (bases[0] in BASES or bases[0] in known)
+    if not decorators and not derives:
+        return None  # a helper for editors, such as a stand-in for Entity
+    here = f"{path}:{node.lineno}: class {node.name}"
+    if decorators != ["dataclass"]:
+        raise SchemaError(f"{here} is a guideline class: decorate it with '@dataclass' alone.")
+    if not derives:
+        written = ", ".join(bases) or "nothing"
+        choices = ", ".join([*BASES, *known])
+        raise SchemaError(f"{here} derives from {written}. Derive it from one of: {choices}.")
+    if node.name in known:
+        raise SchemaError(f"{here} is there twice. Rename or remove one.")
+
+    parent = known.get(bases[0])
+    base = parent.base if parent else bases[0]
+    fields = dict(parent.fields if parent else ()) | dict(_own_fields(node))
+    missing = [name for name in BASES[base] if name not in fields]
+    if missing:
+        wanted = " and ".join(f"'{name}: str'" for name in missing)
+        raise SchemaError(f"{here} lacks {wanted}: every {base} needs it. Add it to the class.")
+    return SchemaClass(node.name, base, ast.get_docstring(node) or "", tuple(fields.items()))
+
+
+def _own_fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            yield statement.target.id, ast.unparse(statement.annotation)
+
+
+def _source(node: ast.ClassDef, lines: list[str]) -> str:
+    """The class as written, from its decorator to the last comment indented under it."""
+    start = node.decorator_list[0].lineno - 1
+    end = node.end_lineno or node.lineno
+    for number in range(end, len(lines)):
+        if lines[number].startswith((" ", "\t")) and lines[number].strip():
+            end = number + 1
+        elif lines[number].strip():
+            break
+    return "\n".join(lines[start:end])
