@@ -103,16 +103,15 @@ class SystemPlan:
         return sum(key is not None and key not in self.pending for key in cell.keys)
 
 
-def load_blocks(
-    experiment: Experiment, *, limit: int | None, data_dir: Path | None
-) -> list[Block]:
+def load_blocks(experiment: Experiment, *, limit: int | None, data_dir: Path | None) -> list[Block]:
     """Read every dataset and language of an experiment.
 
     ``limit`` caps each language further, over the file's own ``limit`` or ``sample``.
     """
     # References of a corpus are read only where some system wants them.
     english = any(
-        experiment.translation_of(s).source == "reference" and find_template(_TASK, s.strategy).uses_english
+        experiment.translation_of(s).source == "reference"
+        and find_template(_TASK, s.strategy).uses_english
         for s in experiment.systems
     )
     blocks = []
@@ -175,7 +174,7 @@ def make_plan(
     for plan in plans:
         for cell in plan.cells:
             keys = [key for key in cell.keys if key is not None]
-            stored = set() if refresh else store.stored(keys)
+            stored = set() if refresh else store.known(keys)
             for index, key in enumerate(cell.keys):
                 if key is None or key in asked:
                     continue
@@ -212,7 +211,7 @@ def _plan_system(experiment: Experiment, system: System, blocks: Sequence[Block]
                 example = block.examples[missing[0]]
                 raise TranslationError(
                     f"{name}/{block.language}: {len(missing)} of {len(english)} sentences have no "
-                    f"translation (first: {example.id}), and untranslatable = \"error\". "
+                    f'translation (first: {example.id}), and untranslatable = "error". '
                     f'Choices: "skip", "source".'
                 )
             if missing and entry.untranslatable == "skip" and len(missing) == len(english):
@@ -230,7 +229,7 @@ def _plan_system(experiment: Experiment, system: System, blocks: Sequence[Block]
 
 def known_fields(schema: Schema, outside: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Class name to field names: the schema's classes, and those known though not asked for."""
-    return {name: ("span",) for name in outside} | schema.fields()
+    return dict.fromkeys(outside, ("span",)) | schema.fields()
 
 
 def _fill(cell: Cell, backend: Backend, *, needs_english: bool) -> None:
@@ -248,9 +247,7 @@ def _fill(cell: Cell, backend: Backend, *, needs_english: bool) -> None:
         )
 
 
-def _add_retries(
-    plan: SystemPlan, store: Store, retry: frozenset[Status], asked: set[str]
-) -> None:
+def _add_retries(plan: SystemPlan, store: Store, retry: frozenset[Status], asked: set[str]) -> None:
     for cell in plan.cells:
         answers = store.get_many([key for key in cell.keys if key is not None])
         for index, key in enumerate(cell.keys):

@@ -132,7 +132,8 @@ class RunFolder:
         number = 0
         try:
             with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
+                for line in file:
+                    number += 1
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise ValueError("not an object")

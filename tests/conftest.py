@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,3 +23,74 @@ def corpora() -> Path:
     if not (folder / "masakhaner2").is_dir():
         pytest.skip(f"no real corpora at {folder} (set HARNESS_DATA to the folder that holds them)")
     return folder
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loopback server in a process of its own, and what it counted."""
+
+    url: str
+
+    def stats(self) -> dict[str, Any]:
+        """The server's counts: requests, answered, answered_twice, faults, …"""
+        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats", timeout=10) as reply:
+            return dict(json.load(reply))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    """Starts `harness serve --backend scripted` with settings; stopped when the test ends."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(**settings: Any) -> Served:
+        command = [sys.executable, "-m", "harness", "serve", "--port", "0"]
+        for name, value in settings.items():
+            command += ["--set", f"{name}={value}"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        running.append(process)
+        assert process.stdout is not None
+        return Served(process.stdout.readline().split()[-1])
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(timeout=10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def harness(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ran]:
+    """Runs the command line in this process, in an empty folder with a store of its own."""
+    from harness.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "store" / "answers.sqlite"))
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    for name in [n for n in os.environ if n.startswith(("OPENAI_", "AZURE_OPENAI_"))]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+        caught = capsys.readouterr()
+        return Ran(code, caught.out, caught.err)
+
+    return run

@@ -28,9 +28,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of local corpora (default: $HARNESS_DATA)."),
 ]
-Rule = Annotated[
-    str, typer.Option("--rule", help="Matching rule: gollie, strict or published.")
-]
+Rule = Annotated[str, typer.Option("--rule", help="Matching rule: gollie, strict or published.")]
 File = Annotated[Path, typer.Argument(help="Experiment file, runs/NAME.toml.")]
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most this many examples a language.")
@@ -95,15 +93,15 @@ def run(
 def _run(experiment: Any, *, rule: str, title: str | None = None, **options: Any) -> int:
     """Run, score, print; returns the exit code."""
     from harness.cli.progress import LiveProgress
-    from harness.report.compare import check_rule, compare_rows, score
+    from harness.report.compare import write_scores
     from harness.report.tables import print_comparison
     from harness.runner import run as run_experiment
+    from harness.scoring.rules import check_rule
 
     check_rule(rule)
     with LiveProgress() as progress:
         result = run_experiment(experiment, progress=progress, **options)
-    score(result.folder.path, rule=rule)
-    print_comparison(compare_rows([result.folder.path], rule=rule), title=title)
+    print_comparison(write_scores(result.folder, rule), title=title)
     progress.summary(result)
     if result.stopped_by is not None:
         print(f"harness: {result.stopped_by}", file=sys.stderr)
@@ -125,9 +123,7 @@ def _statuses(text: str) -> list[str]:
 
 @app.command()
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", help="Results folder.")
-    ] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("runs/demo"),
 ) -> None:
     """Run the main job on the demonstration corpus: offline, no key, nothing to download."""
     from harness.experiment import load_experiment
@@ -146,7 +142,8 @@ def demo(
 def preview(
     file: File,
     example: Annotated[
-        str, typer.Option("--example", "-n", help="Which example to show: its number, from 1, or id.")
+        str,
+        typer.Option("--example", "-n", help="The example to show: number from 1, or id."),
     ] = "1",
     language: Annotated[
         str | None, typer.Option("--language", help="Take the example from this language.")
@@ -165,9 +162,7 @@ def preview(
 
 @app.command()
 def score(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Results folder, runs/NAME.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Results folder, runs/NAME.")] = None,
     rule: Rule = "gollie",
     tags: Annotated[
         Path | None,
@@ -175,7 +170,6 @@ def score(
     ] = None,
 ) -> None:
     """Read stored replies again and score them, offline."""
-    from harness.report.compare import check_rule, compare_rows
     from harness.report.compare import score as score_folder
     from harness.report.tables import print_comparison, print_tag_scores
 
@@ -185,9 +179,7 @@ def score(
         print_tag_scores(tags)
         return
     assert folder is not None
-    check_rule(rule)
-    score_folder(folder, rule=rule)
-    print_comparison(compare_rows([folder], rule=rule))
+    print_comparison(score_folder(folder, rule=rule))
 
 
 @app.command()
@@ -213,8 +205,9 @@ def compare(
     ] = None,
 ) -> None:
     """Compare systems, of one run or of several: F1, intervals, paired differences, cost."""
-    from harness.report.compare import check_columns, check_rule, compare_rows
+    from harness.report.compare import check_columns, compare_rows
     from harness.report.tables import check_format, print_comparison
+    from harness.scoring.rules import check_rule
 
     check_rule(rule)
     check_format(format)
@@ -233,8 +226,8 @@ def show(
     rule: Rule = "gollie",
 ) -> None:
     """Show one sentence through every stage, with its spans marked."""
-    from harness.report.compare import check_rule
     from harness.report.show import show as show_example
+    from harness.scoring.rules import check_rule
 
     check_rule(rule)
     show_example(folder, example, rule=rule)

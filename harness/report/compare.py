@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
@@ -12,21 +13,15 @@ from harness.errors import RunFolderError, UsageError, unknown
 from harness.models.pricing import dollars
 from harness.report.results import Results, ScoredCell, Tally, load_results, reread
 from harness.runs import LAYOUT, RunFolder
-from harness.scoring import RULES, holm
-from harness.scoring.bootstrap import Paired, Resampled, paired, resample
-from harness.scoring.signature import signature
+from harness.scoring import Paired, Resampled, average, holm, micro, resample, signature
+from harness.scoring.rows import Row
+from harness.scoring.rules import check_rule
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("precision", "recall", "statuses", "flags", "tokens", "cost", "cost_per_point")
 MACRO = "macro"
-
-
-def check_rule(rule: str) -> None:
-    """Raise UsageError unless ``rule`` is a matching rule."""
-    if rule not in RULES:
-        raise UsageError("--rule: " + unknown("rule", rule, RULES))
 
 
 def check_columns(columns: str | Iterable[str]) -> list[str]:
@@ -112,9 +107,10 @@ class Comparison:
     @property
     def signatures(self) -> dict[str, str]:
         """One signature a system and dataset."""
-        found = {}
+        found: dict[str, str] = {}
         several = len({row.dataset for row in self.rows}) > 1
-        for row in self.rows:
+        # The mean's signature stands for its languages', where there is one.
+        for row in sorted(self.rows, key=lambda row: row.language != MACRO):
             name = f"{row.system} · {row.dataset}" if several else row.system
             found.setdefault(name, row.signature)
         return found
@@ -181,7 +177,9 @@ def compare(
 
     check_rule(rule)
     comparison = compare_rows(folders, rule=rule, baseline=baseline)
-    return pd.DataFrame([row.as_record() for row in comparison.rows], columns=list(ScoreRow.columns()))
+    return pd.DataFrame(
+        [row.as_record() for row in comparison.rows], columns=list(ScoreRow.columns())
+    )
 
 
 def compare_rows(
@@ -275,64 +273,109 @@ def _dataset_rows(dataset: str, named: _Named, rule: str, baseline: str) -> list
         for (place, language, system), cell in result.cells.items():
             if place == dataset and system == own and cell.rows:
                 cells.setdefault(language, {})[name] = cell
-    signatures = {
-        name: signature_of(result, own, dataset, rule)
-        for name, (result, own) in named.items()
-        if any(name in by_system for by_system in cells.values())
-    }
-    resampled = {
-        language: {name: resample(cell.rows) for name, cell in by_system.items()}
-        for language, by_system in cells.items()
-    }
+    drawn = {language: _resampled(language, by_system) for language, by_system in cells.items()}
     rows: list[ScoreRow] = []
     for language, by_system in cells.items():
         for name, cell in by_system.items():
-            base = by_system.get(baseline)
-            row = _row(cell, name, rule, resampled[language][name], signatures[name])
-            if base is not None and name != baseline and base.ids == cell.ids:
-                _put_difference(
-                    row, paired(resampled[language][baseline], resampled[language][name])
-                )
+            result, own = named[name]
+            row = _row(cell, name, rule, drawn[language][name])
+            row.signature = _signature(result, own, dataset, [language], row.n, rule)
+            # Systems share their resamples where they answered the same sentences.
+            if name != baseline and drawn[language].get(baseline) is drawn[language][name]:
+                _put_difference(row, drawn[language][name].paired(name, baseline))
             rows.append(row)
     _adjust(rows)
     present = [n for n in named if any(n in by_system for by_system in cells.values())]
-    shared = [language for language, by_system in cells.items() if set(by_system) == set(present)]
-    if shared:
-        rows.extend(_macro_rows(dataset, present, shared, rows, resampled, baseline, rule))
+    shared = [language for language, by_system in cells.items() if len(by_system) == len(present)]
+    for name in present if shared else ():
+        result, own = named[name]
+        own_rows = [row for row in rows if row.system == name and row.language in shared]
+        line = _macro_row(own_rows, [drawn[language][name] for language in shared])
+        line.signature = _signature(result, own, dataset, shared, line.n, rule)
+        if name != baseline and all(drawn[x].get(baseline) is drawn[x][name] for x in shared):
+            both = average([_only(drawn[x][name], name, baseline) for x in shared])
+            _put_difference(line, both.paired(name, baseline))
+        rows.append(line)
     return rows
 
 
-def _row(
-    cell: ScoredCell, name: str, rule: str, resampled: Resampled, signature: str
-) -> ScoreRow:
-    value = resampled.score
-    low, high = resampled.interval()
+def _resampled(language: str, by_system: Mapping[str, ScoredCell]) -> dict[str, Resampled]:
+    """Each system's resamples: one object for all that answered the same sentences."""
+    groups: dict[tuple[str, ...], dict[str, list[Row]]] = {}
+    for name, cell in by_system.items():
+        groups.setdefault(tuple(cell.ids), {})[name] = cell.rows
+    return {
+        name: resampled
+        for group in groups.values()
+        for resampled in [resample(group, stream=language)]
+        for name in group
+    }
+
+
+def _only(resampled: Resampled, *names: str) -> Resampled:
+    """The resamples of some of the systems."""
+    places = [resampled.names.index(name) for name in names]
+    return Resampled(names, resampled.observed[places], resampled.f1[places])
+
+
+def _row(cell: ScoredCell, name: str, rule: str, resampled: Resampled) -> ScoreRow:
+    value = micro(cell.rows)
+    interval = resampled.interval(name)
     tally = cell.tally
     return ScoreRow(
-        cell.dataset,
-        cell.language,
-        name,
-        rule,
-        len(cell.rows),
-        100 * value.precision,
-        100 * value.recall,
-        100 * value.f1,
-        100 * low,
-        100 * high,
+        dataset=cell.dataset,
+        language=cell.language,
+        system=name,
+        rule=rule,
+        n=len(cell.rows),
+        precision=100 * value.precision,
+        recall=100 * value.recall,
+        f1=100 * value.f1,
+        f1_low=100 * interval.low,
+        f1_high=100 * interval.high,
         hallucinated=sum(row.hallucinated for row in cell.rows),
-        statuses=dict(tally.statuses),
-        flags=dict(tally.flags),
-        prompt_tokens=tally.prompt_tokens,
-        completion_tokens=tally.completion_tokens,
-        cost=None if tally.cost is None else dollars(tally.cost),
-        cost_per_point=_per_point(tally.cost, value.f1),
-        signature=signature,
+        **_taken(tally, value.f1),
     )
 
 
-def _per_point(cost: int | None, f1: float) -> float | None:
-    """Dollars an F1 point; unknown where the price is, or where there is no point."""
-    return None if cost is None or f1 <= 0 else cost / 1e9 / (100 * f1)
+def _macro_row(rows: Sequence[ScoreRow], resampled: Sequence[Resampled]) -> ScoreRow:
+    """The unweighted mean over one system's languages, each resampled within itself."""
+    name, count = rows[0].system, len(rows)
+    interval = average([_only(r, name) for r in resampled]).interval(name)
+    tally = Tally()
+    for row in rows:
+        tally.add(
+            Tally(row.statuses, row.flags, row.prompt_tokens, row.completion_tokens, row.cost_nanos)
+        )
+    f1 = sum(row.f1 for row in rows) / count
+    return ScoreRow(
+        dataset=rows[0].dataset,
+        language=MACRO,
+        system=name,
+        rule=rows[0].rule,
+        n=sum(row.n for row in rows),
+        precision=sum(row.precision for row in rows) / count,
+        recall=sum(row.recall for row in rows) / count,
+        f1=f1,
+        f1_low=100 * interval.low,
+        f1_high=100 * interval.high,
+        languages=count,
+        hallucinated=sum(row.hallucinated for row in rows),
+        **_taken(tally, f1 / 100),
+    )
+
+
+def _taken(tally: Tally, f1: float) -> dict[str, Any]:
+    """A tally's columns; dollars an F1 point are unknown without a price or without a point."""
+    known = tally.cost is not None
+    return {
+        "statuses": dict(tally.statuses),
+        "flags": dict(tally.flags),
+        "prompt_tokens": tally.prompt_tokens,
+        "completion_tokens": tally.completion_tokens,
+        "cost": dollars(tally.cost) if tally.cost is not None else None,
+        "cost_per_point": (tally.cost or 0) / 1e9 / (100 * f1) if known and f1 > 0 else None,
+    }
 
 
 def _put_difference(row: ScoreRow, difference: Paired) -> None:
@@ -345,57 +388,38 @@ def _put_difference(row: ScoreRow, difference: Paired) -> None:
 def _adjust(rows: Sequence[ScoreRow]) -> None:
     """Holm's correction of each system's p-values over the languages."""
     for system in dict.fromkeys(row.system for row in rows):
-        tested = [row for row in rows if row.system == system and row.p is not None]
-        for row, adjusted in zip(tested, holm([row.p for row in tested if row.p is not None]), strict=True):
+        tested = [(row, row.p) for row in rows if row.system == system and row.p is not None]
+        for (row, _), adjusted in zip(tested, holm([p for _, p in tested]), strict=True):
             row.p_holm = adjusted
 
 
-def _macro_rows(
-    dataset: str,
-    systems: Sequence[str],
-    languages: Sequence[str],
-    rows: Sequence[ScoreRow],
-    resampled: Mapping[str, Mapping[str, Resampled]],
-    baseline: str,
-    rule: str,
-) -> list[ScoreRow]:
-    """Unweighted means over the languages that every system has."""
-    macro: list[ScoreRow] = []
-    means = {
-        name: Resampled.mean([resampled[language][name] for language in languages])
-        for name in systems
-    }
-    for name in systems:
-        own = [row for row in rows if row.system == name and row.language in languages]
-        low, high = means[name].interval()
-        tally = Tally()
-        for row in own:
-            tally.add(
-                Tally(row.statuses, row.flags, row.prompt_tokens, row.completion_tokens, row.cost_nanos)
-            )
-        f1 = means[name].score.f1
-        line = ScoreRow(
-            dataset,
-            MACRO,
-            name,
-            rule,
-            sum(row.n for row in own),
-            sum(row.precision for row in own) / len(own),
-            sum(row.recall for row in own) / len(own),
-            100 * f1,
-            100 * low,
-            100 * high,
-            languages=len(languages),
-            hallucinated=sum(row.hallucinated for row in own),
-            statuses=tally.statuses,
-            flags=tally.flags,
-            prompt_tokens=tally.prompt_tokens,
-            completion_tokens=tally.completion_tokens,
-            cost=None if tally.cost is None else dollars(tally.cost),
-            cost_per_point=_per_point(tally.cost, f1),
-            signature=own[0].signature,
-        )
-        if baseline in means and name != baseline:
-            _put_difference(line, paired(means[baseline], means[name]))
-        macro.append(line)
-    return macro
+def _signature(
+    result: Results, own: str, dataset: str, languages: Sequence[str], n: int, rule: str
+) -> str:
+    """The signature of a row; a mean over languages is of all their examples."""
+    entry = result.system(own)
+    prompts = entry["prompts"][dataset]
+    blocks = [
+        block
+        for block in result.manifest["blocks"]
+        if block["dataset"] == dataset and block["language"] in languages
+    ]
+    hashes = [block["examples_sha256"] for block in blocks]
+    return signature(
+        rule,
+        dataset=dataset,
+        language=languages[0] if len(languages) == 1 else MACRO,
+        split=blocks[0]["split"],
+        n=n,
+        data_sha256=hashes[0]
+        if len(hashes) == 1
+        else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        schema_sha256=prompts["schema_sha256"],
+        template=Path(entry["strategy"]).stem,
+        template_sha256=prompts["template_sha256"],
+        wrap=entry["wrap"],
+        backend=entry["backend"],
+        translation=entry["translation"] or "none",
+        resamples=1000,
+        seed=0,
+    )

@@ -35,11 +35,13 @@ class Estimate:
 
 def estimate(plan: SystemPlan) -> Estimate:
     """What the pending requests of a system may take."""
-    low = high = 0
+    low = high = answers = 0
     for cell, index in plan.pending.values():
-        few, many = _prompt_tokens(cell.prompt(index))
+        prompt = cell.prompt(index)
+        few, many = _prompt_tokens(prompt)
+        body = plan.backend.request(prompt)["body"]
         low, high = low + few, high + many
-    answers = plan.backend.max_answer_tokens * len(plan.pending)
+        answers += body.get("max_completion_tokens") or body.get("max_tokens") or 0
     price = plan.backend.price
     statuses = [status for cell in plan.cells for status in cell.statuses]
     return Estimate(

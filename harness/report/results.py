@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.models.pricing import nano_dollars
 from harness.prompting.parse import parse_reply
+
+from harness.models.pricing import nano_dollars
 from harness.records import Annotation, Example, Status
 from harness.runs import RunFolder, annotation_from, example_from, prediction_json
 from harness.scoring import Row, count
@@ -122,9 +123,7 @@ def count_line(example: Example, line: dict[str, Any], system: dict[str, Any], r
     predicted: Iterable[Annotation] = ()
     if Status(line["status"]).contributes:
         predicted = map(annotation_from, line["stages"].get(system["answers"][-1], ()))
-    return count(
-        example.text, example.gold, tuple(predicted), rule, dropped=_dropped(line, system)
-    )
+    return count(example.text, example.gold, tuple(predicted), rule, dropped=_dropped(line, system))
 
 
 def _dropped(line: dict[str, Any], system: dict[str, Any]) -> int:

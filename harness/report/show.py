@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_STYLES = ("black on cyan", "black on green", "black on yellow", "black on magenta", "white on blue")
+_STYLES = (
+    "black on cyan",
+    "black on green",
+    "black on yellow",
+    "black on magenta",
+    "white on blue",
+)
 
 
 def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
@@ -114,7 +120,9 @@ def _show_system(
     row = count_line(example, line, system, rule)
     counts = [sum(c[i] for c in row.counts.values()) for i in range(3)]
     console.print(
-        _line("score", f"{counts[0]} right of {counts[1]} predicted, {counts[2]} gold (rule {rule})")
+        _line(
+            "score", f"{counts[0]} right of {counts[1]} predicted, {counts[2]} gold (rule {rule})"
+        )
     )
     if line["reply"] is not None:
         console.print(_line("reply", line["reply"].strip()))

@@ -86,12 +86,16 @@ def wide(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], lis
         first = next(cell for cell in cells if cell is not None)
         line = ([dataset] if several else []) + [_place(first), str(first.n)]
         for system, cell in zip(systems, cells, strict=True):
-            line.append("–" if cell is None else f"{cell.f1:.1f} [{cell.f1_low:.1f}, {cell.f1_high:.1f}]")
+            line.append(_f1(cell))
             if system != comparison.baseline and len(systems) > 1:
                 line.append(_difference(cell))
             line.extend("–" if cell is None else _COLUMN_TEXTS[name](cell) for name in columns)
         rows.append(line)
     return header, rows
+
+
+def _f1(cell: ScoreRow | None) -> str:
+    return "–" if cell is None else f"{cell.f1:.1f} [{cell.f1_low:.1f}, {cell.f1_high:.1f}]"
 
 
 def _place(row: ScoreRow) -> str:
@@ -168,7 +172,7 @@ def _print_table(comparison: Comparison, columns: Sequence[str], title: str | No
 def _footer(comparison: Comparison) -> list[str]:
     lines = [
         f"{name}: {_counts(total.statuses)} · tokens {total.prompt_tokens} in, "
-        f"{total.completion_tokens} out · {show_cost(total.cost_nanos)}"
+        f"{total.completion_tokens} out · {show_cost(total.cost)}"
         for name, total in comparison.totals.items()
     ]
     lines.extend(comparison.notes)
@@ -178,7 +182,9 @@ def _footer(comparison: Comparison) -> list[str]:
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return (
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        )
 
     rule = ["---" if name in ("dataset", "language") else "---:" for name in header]
     return "\n".join([line(header), line(rule), *map(line, rows)]) + "\n"
@@ -207,7 +213,7 @@ def print_tag_scores(path: Path) -> None:
     gold, predicted = read_tags(path)
     scores = score_tags(gold, predicted)
     print(f"{'':<16}{'precision':>10}{'recall':>10}{'f1':>10}")
-    for name, value in [("micro", scores.micro), *sorted(scores.per_label.items())]:
+    for name, value in [("micro", scores.micro), *sorted(scores.labels.items())]:
         print(
             f"{name:<16}{100 * value.precision:>10.2f}{100 * value.recall:>10.2f}"
             f"{100 * value.f1:>10.2f}"
