@@ -73,7 +73,7 @@ def preview(
         example: its number from 1 (within ``language``, else within the whole run), or its id.
     """
     blocks = load_blocks(experiment, limit=limit, data_dir=data_dir)
-    with Store(read_only=True) as store:
+    with Store() as store:
         plans = make_plan(experiment, blocks, store)
     block, index = _pick(blocks, example, language)
     place = f"{block.dataset.name}/{block.language}/{block.examples[index].id}"

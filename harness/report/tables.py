@@ -148,12 +148,7 @@ def _print_table(comparison: Comparison, columns: Sequence[str], title: str | No
     if len(comparison.systems) > 1:
         heading += f"; Δ from '{comparison.baseline}' (paired bootstrap p, Holm over languages)"
     # Text objects throughout: a system may be called "[red]" and that is its name.
-    table = Table(
-        title=Text(f"{title}\n{heading}" if title else heading),
-        box=box.SIMPLE,
-        title_justify="left",
-        pad_edge=False,
-    )
+    table = Table(box=box.SIMPLE, pad_edge=False)
     left = {"dataset", "language", "statuses", "flags"}
     for name in header:
         table.add_column(Text(name), justify="left" if name in left else "right")
@@ -164,6 +159,9 @@ def _print_table(comparison: Comparison, columns: Sequence[str], title: str | No
     console = Console(
         highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 40 * len(header)
     )
+    for line in (title, heading):
+        if line:
+            console.print(Text(line), soft_wrap=True)
     console.print(table)
     for line in _footer(comparison):
         console.print(Text(line), soft_wrap=True)
