@@ -1,0 +1,62 @@
+"""Counts per sentence under three matching rules, and the arithmetic over them."""
+
+from harness.scoring.bootstrap import (
+    Interval,
+    Paired,
+    Resampled,
+    average,
+    holm,
+    interval,
+    paired,
+    resample,
+)
+from harness.scoring.ceiling import ceiling
+from harness.scoring.rows import (
+    Counts,
+    Row,
+    Score,
+    arguments,
+    hallucinated_share,
+    macro,
+    macro_over_labels,
+    micro,
+    parse_error_share,
+    per_label,
+    table,
+)
+from harness.scoring.rules import RULES, count
+from harness.scoring.signature import examples_hash, signature
+from harness.scoring.stages import Attribution, attribute
+from harness.scoring.tags import TagScores, read_tags, score_tags
+
+__all__ = [
+    "RULES",
+    "Attribution",
+    "Counts",
+    "Interval",
+    "Paired",
+    "Resampled",
+    "Row",
+    "Score",
+    "TagScores",
+    "arguments",
+    "attribute",
+    "average",
+    "ceiling",
+    "count",
+    "examples_hash",
+    "hallucinated_share",
+    "holm",
+    "interval",
+    "macro",
+    "macro_over_labels",
+    "micro",
+    "paired",
+    "parse_error_share",
+    "per_label",
+    "read_tags",
+    "resample",
+    "score_tags",
+    "signature",
+    "table",
+]

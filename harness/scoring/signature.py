@@ -1,0 +1,98 @@
+"""Signatures: what a printed score was made of, in one line, after the manner of sacreBLEU.
+
+A signature is ``key:value`` pairs joined by ``|``. Two scores are comparable when their
+signatures are equal but for the parts one means to compare. The system (model, sampling) is
+named beside the score; how its prompt was wrapped and which backend read it are part here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from harness.records import Example
+from harness.scoring.rules import check_rule
+
+# For each rule: what is taken out of the predictions before matching, and how surfaces are
+# normalised before they are compared.
+_FILTERS = {"gollie": "occurrence", "published": "occurrence", "strict": "none"}
+_NORMALISATIONS = {
+    "gollie": "lower+strip",
+    "published": "lower+strip",
+    "strict": "nfc+strip+cjkspace",
+}
+_DIGITS = 8
+
+
+def signature(
+    rule: str,
+    *,
+    dataset: str,
+    language: str,
+    split: str,
+    n: int,
+    data_sha256: str,
+    schema_sha256: str,
+    template: str,
+    template_sha256: str,
+    wrap: str,
+    backend: str,
+    translation: str = "none",
+    resamples: int | None = None,
+    seed: int | None = None,
+    program: str | None = None,
+) -> str:
+    """The signature of one score.
+
+    ``data_sha256`` is :func:`examples_hash` of the ``n`` scored examples, ``translation`` the
+    identity of where the English came from, ``resamples`` and ``seed`` those of the bootstrap
+    where an interval is printed, ``program`` the version (default: the installed one). Hashes
+    are cut to their first 8 hexadecimal digits. Characters that part the pairs are replaced
+    in values (``|`` by ``/``, white space by ``_``), so that the text splits back at ``|`` and
+    the first ``:``.
+
+    Raises :class:`UnknownNameError` for an unknown rule.
+    """
+    check_rule(rule)
+    parts = {
+        "rule": rule,
+        "filter": _FILTERS[rule],
+        "norm": _NORMALISATIONS[rule],
+        "data": f"{dataset}/{language}/{split}#{data_sha256[:_DIGITS]}",
+        "n": n,
+        "schema": schema_sha256[:_DIGITS],
+        "template": f"{template}#{template_sha256[:_DIGITS]}",
+        "wrap": wrap,
+        "backend": backend,
+        "mt": translation,
+        "bs": resamples,
+        "seed": seed,
+        "version": program or program_version(),
+    }
+    return "|".join(
+        f"{key}:{'_'.join(str(value).replace('|', '/').split())}"
+        for key, value in parts.items()
+        if value is not None
+    )
+
+
+def examples_hash(examples: Iterable[Example]) -> str:
+    """SHA-256 (hexadecimal) over id, text and gold of the examples, in their order."""
+    content = [
+        (e.id, e.text, [(a.type, sorted(a.fields.items()), a.offsets) for a in e.gold])
+        for e in examples
+    ]
+    # The text of a corpus is hashed as it is, lone surrogates of a broken one included.
+    canonical = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def program_version() -> str:
+    """The version of the installed harness."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("transfusion-harness")
+    except PackageNotFoundError:
+        return "unknown"
