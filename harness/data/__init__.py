@@ -1,0 +1,16 @@
+"""Corpora: the catalogue, their files, one reader per format, and the English they carry."""
+
+from harness.data.catalog import catalog, load_dataset, resolve
+from harness.data.check import FileReport, LanguageRow, check, describe
+from harness.data.dataset import Dataset
+
+__all__ = [
+    "Dataset",
+    "FileReport",
+    "LanguageRow",
+    "catalog",
+    "check",
+    "describe",
+    "load_dataset",
+    "resolve",
+]

@@ -1,0 +1,208 @@
+"""The catalogue (``catalog.toml``), and datasets of one's own beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from harness.data.dataset import SPLITS, Dataset, Language
+from harness.data.files import Pinned
+from harness.errors import UnknownNameError, UsageError, unknown
+from harness.records import Example
+
+_HERE = Path(__file__).resolve().parent
+FORMATS = ("conll", "jsonl")
+# A tag of one's own data mapped to one of these is read as O.
+_LEFT_OUT = ("", "O")
+_NEWS = {"Person", "Organization", "Location"}
+
+
+@lru_cache(maxsize=1)
+def catalog() -> Mapping[str, Dataset]:
+    """Every dataset that has a name, by that name."""
+    document = tomllib.loads((_HERE / "catalog.toml").read_text("utf-8"))
+    codes = _codes(document)
+    return MappingProxyType(
+        {name: _dataset(name, entry, codes) for name, entry in document.items()}
+    )
+
+
+def _codes(document: Mapping[str, Any]) -> dict[str, str]:
+    """NLLB codes by the names that the catalogue's languages have, and by ISO 639-3 (``por``)."""
+    named = {
+        code: row["nllb"]
+        for entry in document.values()
+        for code, row in entry.get("languages", {}).items()
+        if "nllb" in row
+    }
+    scripts: dict[str, set[str]] = {}
+    for code in named.values():
+        scripts.setdefault(code[:3], set()).add(code)
+    # A language that the catalogue has in two scripts (zho) is no name for either.
+    return {**{iso: min(full) for iso, full in scripts.items() if len(full) == 1}, **named}
+
+
+def _dataset(name: str, entry: dict[str, Any], codes: Mapping[str, str]) -> Dataset:
+    rows = entry.get("languages", {})
+    return Dataset(
+        name=name,
+        title=entry["title"],
+        format=entry["format"],
+        schema=entry["schema"],
+        labels=MappingProxyType(entry["labels"]),
+        layout=entry["layout"],
+        outside=tuple(entry.get("outside", ())),
+        excluded=frozenset(entry.get("excluded", ())),
+        ignored=frozenset(entry.get("ignored", ())),
+        licence=entry["licence"],
+        citation=entry["citation"],
+        attribution=entry["attribution"],
+        references=entry.get("references"),
+        split_names=entry.get("splits", {}),
+        codes={c: row["nllb"] for c, row in rows.items() if "nllb" in row} if rows else codes,
+        table={code: _language(code, row, entry) for code, row in rows.items()},
+        root=_HERE,
+    )
+
+
+def _language(code: str, row: dict[str, Any], entry: dict[str, Any]) -> Language:
+    names = entry.get("splits", {})
+    both = {**entry, **row}
+    pinned = {
+        split: Pinned(
+            repository=both["repository"],
+            commit=both["commit"],
+            path=entry["path"].format(language=code, split=names.get(split, split)),
+            **row[split],
+        )
+        for split in SPLITS
+        if split in row
+    }
+    return Language(
+        code, row["name"], both["licence"], both["citation"], row.get("english"), pinned
+    )
+
+
+def resolve(
+    name: str,
+    *,
+    path: Path | str | None = None,
+    format: str | None = None,  # noqa: A002 - the experiment file's word
+    labels: Mapping[str, str] | None = None,
+    schema: str | None = None,
+    languages: Sequence[str] | None = None,
+) -> Dataset:
+    """A dataset of the catalogue by its name, or data of one's own.
+
+    One's own has a ``path`` (in which ``{language}`` and ``{split}`` stand for what is asked for,
+    where there are several files), a ``format`` (``jsonl`` or ``conll``; without one, the file's
+    ending says it), and ``labels``, a map from its tags to the classes of its ``schema``. A tag
+    mapped to ``"O"`` (or ``""``) is left out of the gold; a tag that is not in the map is an error
+    when the file is read. ``languages`` names the languages of a file that does not; without it
+    they are those that the file, or the files' names, give, else ``und``. The schema may be left
+    out where the classes are those of news text (Person, Organization, Location).
+
+    For a name of the catalogue, ``schema`` replaces its schema and ``languages`` is not needed.
+
+    Raises:
+        UnknownNameError: no dataset has that name.
+        UsageError: a key that one's own data needs is missing, or one that it has not is given.
+    """
+    known = catalog()
+    if path is None:
+        return _named(name, format=format, labels=labels, schema=schema)
+    own = str(Path(path).expanduser())
+    if format is None:
+        ending = Path(own).suffix.lstrip(".")
+        if ending not in FORMATS:
+            raise UsageError(f"Dataset '{name}': give `format`: {' or '.join(FORMATS)}.")
+        format = ending  # noqa: A001
+    if format not in FORMATS:
+        raise UnknownNameError(f"Dataset '{name}': " + unknown("format", format, FORMATS))
+    if not labels:
+        raise UsageError(
+            f"Dataset '{name}': give `labels`, a map from the file's tags to the classes of the "
+            f'schema, as in labels = {{ PER = "Person" }}.'
+        )
+    classes = {tag: cls for tag, cls in labels.items() if cls not in _LEFT_OUT}
+    if schema is None:
+        if not {*classes.values()} <= _NEWS:
+            raise UsageError(
+                f"Dataset '{name}': give `schema`, the Python file whose classes the labels name "
+                f"({', '.join(sorted({*classes.values()}))})."
+            )
+        schema = known["demo"].schema
+    return Dataset(
+        name=name,
+        title=name,
+        format=format,
+        schema=schema,
+        labels=MappingProxyType(classes),
+        layout=own,
+        ignored=frozenset(tag for tag, cls in labels.items() if cls in _LEFT_OUT),
+        codes=known["demo"].codes,
+        declared=tuple(languages or ()),
+    )
+
+
+def _named(
+    name: str,
+    *,
+    format: str | None,  # noqa: A002
+    labels: Mapping[str, str] | None,
+    schema: str | None,
+) -> Dataset:
+    known = catalog()
+    if name not in known:
+        raise UnknownNameError(
+            unknown("dataset", name, known)
+            + " For data of your own give its `path`, `format` and `labels` too."
+        )
+    if format is not None or labels is not None:
+        raise UsageError(
+            f"Dataset '{name}' is in the catalogue: `format` and `labels` go with a `path` of "
+            f"your own. Leave them out, or give the path."
+        )
+    return known[name] if schema is None else replace(known[name], schema=schema)
+
+
+def load_dataset(
+    name: str,
+    language: str,
+    split: str = "test",
+    *,
+    data_dir: Path | str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    english: bool = False,
+    path: Path | str | None = None,
+    format: str | None = None,  # noqa: A002
+    labels: Mapping[str, str] | None = None,
+    schema: str | None = None,
+) -> list[Example]:
+    """The examples of a dataset's language and split, in the order of the file.
+
+    ``name`` is one of the catalogue (``harness ls datasets``) or, with ``path``, ``format`` and
+    ``labels``, of one's own data (:func:`resolve`). The other arguments, and the errors, are those
+    of :meth:`Dataset.load`.
+
+    >>> load_dataset("masakhaner2", "swa", limit=200)  # doctest: +SKIP
+    """
+    dataset = resolve(
+        name, path=path, format=format, labels=labels, schema=schema, languages=(language,)
+    )
+    return dataset.load(
+        language,
+        split,
+        data_dir=data_dir,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        english=english,
+    )

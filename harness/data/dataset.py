@@ -1,0 +1,306 @@
+"""A dataset: names, languages and files on one side, examples on the other."""
+
+from __future__ import annotations
+
+import glob
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from harness.data import files
+from harness.data.columns import read_columns
+from harness.data.corpus import Corpus, Labels, Mention, Sentence, fault
+from harness.data.english import english_of
+from harness.data.jsonl import read_jsonl
+from harness.errors import DataError, UnknownNameError, UsageError, unknown
+from harness.records import Annotation, Example
+
+# BCP 47's word for a language that is not known.
+UNDETERMINED = "und"
+SPLITS = ("train", "dev", "test")
+_FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language of a pinned dataset (in UNER, one treebank).
+
+    ``english`` is the language of the same dataset that holds its English sentences; ``files``
+    has the pinned file of every split.
+    """
+
+    code: str
+    name: str
+    licence: str
+    citation: str
+    english: str | None
+    files: Mapping[str, files.Pinned]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A corpus in one format with one set of classes.
+
+    ``labels`` maps the tags of its files to the classes of its schema; ``excluded`` and
+    ``ignored`` tags have none (:class:`harness.data.corpus.Labels` says how they differ).
+    ``outside`` names classes that are scored as false positives although no prompt has them.
+
+    ``layout`` says where the file of a ``{language}`` and ``{split}`` lies: in a folder of local
+    corpora where ``table`` has pinned languages, else from ``root``. ``declared`` are the
+    languages of one's own data, where they were named.
+    """
+
+    name: str
+    title: str
+    format: str
+    schema: str
+    labels: Mapping[str, str]
+    layout: str
+    task: str = "ner"
+    outside: tuple[str, ...] = ()
+    excluded: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
+    licence: str = "unknown"
+    citation: str = ""
+    attribution: str = ""
+    references: str | None = None
+    split_names: Mapping[str, str] = field(default_factory=dict)
+    codes: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Language] = field(default_factory=dict)
+    root: Path = Path()
+    declared: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that some language has; data in one file of one's own has ``test``."""
+        if self.table:
+            return tuple(s for s in SPLITS if any(s in row.files for row in self.table.values()))
+        if "{split}" not in self.layout:
+            return ("test",)
+        return tuple(s for s in SPLITS if self._globbed(s))
+
+    def languages(self, split: str = "test") -> list[str]:
+        """The languages that have a split; for one's own data, those it names or was given.
+
+        Raises:
+            UnknownNameError: no language has a split of that name.
+            DataError: one's own file is not there or cannot be read.
+        """
+        if self.table:
+            if split not in self.splits:
+                raise UnknownNameError(unknown(f"split of {self.name}", split, self.splits))
+            return [code for code, row in self.table.items() if split in row.files]
+        if self.declared:
+            return list(self.declared)
+        if "{language}" in self.layout:
+            if found := self._globbed(split):
+                return found
+            if (known := self.splits) and split not in known:
+                raise UnknownNameError(unknown(f"split of {self.name}", split, known))
+            raise DataError(f"{self.root / self.place('*', split)}: no such file. Check the path.")
+        return list(self._by_language(UNDETERMINED, self.read(UNDETERMINED, split)))
+
+    def nllb(self, language: str) -> str | None:
+        """The NLLB-200 code of a language, ``None`` where NLLB does not know it.
+
+        One's own data may call a language by such a code (``swh_Latn``), or as the catalogue does
+        (``swa``, ``de``).
+        """
+        return language if _FLORES_CODE.fullmatch(language) else self.codes.get(language)
+
+    def place(self, language: str, split: str) -> str:
+        """Where a file lies below the folder of local corpora, or below ``root``."""
+        name = self.split_names.get(split, split)
+        return self.layout.replace("{language}", language).replace("{split}", name)
+
+    def path(
+        self,
+        language: str,
+        split: str = "test",
+        *,
+        data_dir: Path | str | None = None,
+        progress: files.Progress | None = None,
+    ) -> Path:
+        """The file of a language and split, downloaded if need be (:mod:`harness.data.files`).
+
+        Raises:
+            UnknownNameError: the dataset has no such language or split.
+            DataError: a pinned file is not where it should be, not the pinned one, or could not
+                be fetched.
+        """
+        if not self.table:
+            if "{language}" in self.layout or self.declared:
+                self._check_language(language, split, self.languages(split))
+            return self.root / self.place(language, split)
+        self._check_language(language, split, self.languages(split))
+        pinned = self.table[language].files[split]
+        return files.locate(pinned, self.place(language, split), data_dir, progress)
+
+    def read(
+        self,
+        language: str,
+        split: str = "test",
+        *,
+        data_dir: Path | str | None = None,
+        progress: files.Progress | None = None,
+    ) -> Corpus:
+        """The whole file that holds a language and split, as its reader sees it.
+
+        Raises:
+            DataError: as :meth:`path`, or the file's format is wrong (with file and line).
+        """
+        path = self.path(language, split, data_dir=data_dir, progress=progress)
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            stamp = (0, 0)  # The reader says what is wrong.
+        return _read(self, path, stamp)
+
+    def load(
+        self,
+        language: str,
+        split: str = "test",
+        *,
+        data_dir: Path | str | None = None,
+        limit: int | None = None,
+        sample: int | None = None,
+        seed: int = 0,
+        english: bool = False,
+        progress: files.Progress | None = None,
+    ) -> list[Example]:
+        """The examples of a language and split, in the order of the file.
+
+        ``limit`` takes the first that many; ``sample`` draws that many with ``seed`` and keeps the
+        file's order. With ``english``, each example has the English that the corpus carries and,
+        where there is one, the gold of that English (:mod:`harness.data.english`).
+
+        An example's text is its tokens joined by single spaces, or the text as given. Its id is the
+        corpus' own where every sentence of the file has one and no two share it, else
+        ``<split>-<index>``, counted from 0; in JSONL each sentence's own id stands by itself.
+
+        Raises:
+            UnknownNameError: the dataset has no such language or split.
+            DataError: the file is missing, not the pinned one, could not be fetched, or has a line
+                that its format does not allow.
+        """
+        corpus = self.read(language, split, data_dir=data_dir, progress=progress)
+        sentences = self.sentences(language, split, corpus)
+        ids = self._ids(split, corpus, sentences)
+        chosen = _choose(len(sentences), limit, sample, seed)
+        source = english_of(self, language, split, sentences, data_dir) if english else None
+        examples = []
+        for index in chosen:
+            sentence = sentences[index]
+            example = Example(
+                id=ids[index],
+                dataset=self.name,
+                language=language,
+                split=split,
+                text=sentence.text,
+                tokens=sentence.tokens,
+                gold=self._gold(sentence.mentions),
+                english=source[index][0] if source else None,
+                english_gold=self._english_gold(source[index][1]) if source else None,
+            )
+            examples.append(example)
+        return examples
+
+    def sentences(self, language: str, split: str, corpus: Corpus) -> list[Sentence]:
+        """The sentences of a language in a file that was read.
+
+        Raises:
+            UnknownNameError: it has none of that language.
+        """
+        found = self._by_language(language, corpus)
+        self._check_language(language, split, found)
+        return found[language]
+
+    def _gold(self, mentions: Iterable[Mention]) -> tuple[Annotation, ...]:
+        classes = self.labels
+        return tuple(
+            [
+                Annotation(classes[label], {"span": surface}, offsets)
+                for label, surface, offsets in mentions
+                if label in classes
+            ]
+        )
+
+    def _english_gold(self, mentions: list[Mention] | None) -> tuple[Annotation, ...] | None:
+        return None if mentions is None else self._gold(mentions)
+
+    def _check_language(self, language: str, split: str, known: Iterable[str]) -> None:
+        known = list(known)
+        if language not in known:
+            raise UnknownNameError(unknown(f"language of {self.name} ({split})", language, known))
+
+    def _globbed(self, split: str) -> list[str]:
+        """What stands for ``{language}`` in the files that are there; "" where it is not asked."""
+        pattern = str(self.root / self.place("{language}", split))
+        before, named, after = pattern.partition("{language}")
+        if not named:
+            return [""] if Path(pattern).is_file() else []
+        paths = glob.glob(glob.escape(before) + "*" + glob.escape(after))
+        return sorted(path[len(before) : len(path) - len(after)] for path in paths)
+
+    def _by_language(self, language: str, corpus: Corpus) -> dict[str, list[Sentence]]:
+        """The sentences of a file by language, in order of first mention.
+
+        A sentence that names none is of the file's language, or of the dataset's only one.
+        """
+        if self.table or self.format != "jsonl":
+            return {language: corpus.sentences}
+        default = UNDETERMINED
+        if "{language}" in self.layout:
+            default = language
+        elif len(self.declared) == 1:
+            default = self.declared[0]
+        found: dict[str, list[Sentence]] = {}
+        for sentence in corpus.sentences:
+            found.setdefault(sentence.language or default, []).append(sentence)
+        if len(self.declared) > 1 and UNDETERMINED in found:
+            fault(
+                corpus.path,
+                found[UNDETERMINED][0].line,
+                f"no `language`, and {self.name} has several: {', '.join(self.declared)}.",
+            )
+        return found
+
+    def _ids(self, split: str, corpus: Corpus, sentences: Sequence[Sentence]) -> list[str]:
+        counted = [f"{split}-{i}" for i in range(len(sentences))]
+        own = [sentence.id for sentence in sentences]
+        if self.format != "jsonl":
+            named = [i for i in own if i is not None]
+            return named if len(named) == len({*named}) == len(own) else counted
+        ids = [i or c for i, c in zip(own, counted, strict=True)]
+        if len({*ids}) < len(ids):
+            lines: dict[str, int] = {}
+            for i, sentence in zip(ids, sentences, strict=True):
+                first = lines.setdefault(i, sentence.line)
+                if first != sentence.line:
+                    fault(corpus.path, sentence.line, f"id '{i}' is that of line {first} already.")
+        return ids
+
+
+@lru_cache(maxsize=2)
+def _read(dataset: Dataset, path: Path, stamp: tuple[int, int]) -> Corpus:
+    """A file's corpus; kept, for a file may hold many languages, or the English of several."""
+    labels = Labels(dataset.labels, dataset.excluded, dataset.ignored, closed=not dataset.table)
+    if dataset.format == "jsonl":
+        return read_jsonl(path, labels)
+    return read_columns(path, dataset.format, labels)
+
+
+def _choose(size: int, limit: int | None, sample: int | None, seed: int) -> Sequence[int]:
+    """Which of ``size`` sentences are taken, ascending."""
+    if limit is not None and sample is not None:
+        raise UsageError("`limit` takes the first examples and `sample` draws them: give one.")
+    for name, number in (("limit", limit), ("sample", sample)):
+        if number is not None and number < 1:
+            raise UsageError(f"`{name}` must be at least 1, not {number}.")
+    if sample is not None and sample < size:
+        return sorted(random.Random(seed).sample(range(size), sample))
+    return range(size if limit is None else min(limit, size))
