@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset, resolve
+from harness.data.files import Progress as Downloads
 from harness.errors import TranslationError, UnknownNameError, unknown
 from harness.experiment import DatasetEntry, Experiment, System
 from harness.models import open_backend
@@ -103,10 +104,17 @@ class SystemPlan:
         return sum(key is not None and key not in self.pending for key in cell.keys)
 
 
-def load_blocks(experiment: Experiment, *, limit: int | None, data_dir: Path | None) -> list[Block]:
+def load_blocks(
+    experiment: Experiment,
+    *,
+    limit: int | None,
+    data_dir: Path | None,
+    progress: Downloads | None = None,
+) -> list[Block]:
     """Read every dataset and language of an experiment.
 
-    ``limit`` caps each language further, over the file's own ``limit`` or ``sample``.
+    ``limit`` caps each language further, over the file's own ``limit`` or ``sample``;
+    ``progress`` is told of downloads.
     """
     # References of a corpus are read only where some system wants them.
     english = any(
@@ -122,6 +130,7 @@ def load_blocks(experiment: Experiment, *, limit: int | None, data_dir: Path | N
             format=entry.format,
             labels=entry.labels,
             schema=entry.schema_,
+            languages=entry.languages if entry.path and entry.languages != "all" else None,
         )
         for language in _languages(entry, dataset):
             examples = dataset.load(
@@ -132,6 +141,7 @@ def load_blocks(experiment: Experiment, *, limit: int | None, data_dir: Path | N
                 sample=entry.sample,
                 seed=entry.seed,
                 english=english,
+                progress=progress,
             )
             blocks.append(Block(dataset, language, entry.split, examples[:limit]))
     return blocks

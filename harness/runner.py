@@ -32,6 +32,9 @@ _STEP = 500
 class Progress:
     """What a run tells whoever watches; this one says nothing."""
 
+    def downloading(self, path: str, done: int, total: int) -> None:
+        """A corpus file is being fetched: bytes so far, bytes in all."""
+
     def planned(self, plan: SystemPlan) -> None:
         """A system is about to be asked its pending requests."""
 
@@ -113,7 +116,12 @@ def run(
     statuses = frozenset(Status(status) for status in retry)
     folder = results_folder(experiment, out)
     folder.prepare()
-    blocks = load_blocks(experiment, limit=limit, data_dir=Path(data_dir) if data_dir else None)
+    blocks = load_blocks(
+        experiment,
+        limit=limit,
+        data_dir=Path(data_dir) if data_dir else None,
+        progress=progress.downloading,
+    )
     owned = None if isinstance(store, Store) else Store(store, read_only=offline)
     active = owned or store
     assert isinstance(active, Store)

@@ -47,6 +47,10 @@ class LiveProgress(Progress):
             self._bars.stop()
             self._bars = None
 
+    def downloading(self, path: str, done: int, total: int) -> None:
+        if done >= total:
+            print(f"fetched {path} ({total / 1000:.0f} kB)", file=sys.stderr)
+
     def planned(self, plan: SystemPlan) -> None:
         pending: dict[int, int] = {}
         for cell, _ in plan.pending.values():

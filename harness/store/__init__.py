@@ -1,0 +1,34 @@
+"""The answer store: what was paid for once is read from here ever after.
+
+One SQLite file holds every answer of every model under the hash of its whole request. A commit
+precedes every use, answers are only ever added, and several processes may share the file.
+"""
+
+from harness.store.key import canonical, identity, normalise_base_url, request_key
+from harness.store.nearest import Explanation, Neighbour, explain
+from harness.store.store import KINDS, Store, default_path
+from harness.store.transfer import Imported, export_answers, import_answers
+from harness.store.upkeep import Entry, Pruned, Totals, find_keys, prune, recent, stats
+
+__all__ = [
+    "KINDS",
+    "Entry",
+    "Explanation",
+    "Imported",
+    "Neighbour",
+    "Pruned",
+    "Store",
+    "Totals",
+    "canonical",
+    "default_path",
+    "explain",
+    "export_answers",
+    "find_keys",
+    "identity",
+    "import_answers",
+    "normalise_base_url",
+    "prune",
+    "recent",
+    "request_key",
+    "stats",
+]
