@@ -132,9 +132,7 @@ def test_table_is_the_sum_of_its_rows(harness: Harness, serve: Serve, tmp_path: 
                         left.remove(item)
                         right += 1
             f1s.append(200 * right / (predicted + wanted))
-            found = next(
-                r for r in table if (r["system"], r["language"]) == (system, language)
-            )
+            found = next(r for r in table if (r["system"], r["language"]) == (system, language))
             assert float(found["f1"]) == pytest.approx(f1s[-1], abs=1e-5)
             assert float(found["f1_low"]) <= f1s[-1] <= float(found["f1_high"])
             assert "rule:gollie" in found["signature"]

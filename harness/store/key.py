@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -67,7 +68,7 @@ def canonical(value: Mapping[str, Any]) -> str:
         UsageError: a value that JSON has no form for (NaN, a date, a number as a key); the
             message names the field.
     """
-    return _encode(_plain(value, ""))
+    return _encode(_plain(value, ()))
 
 
 def identity(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def identity(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a request or headers that are no table, or an address that is none.
     """
-    if not isinstance(request, Mapping):
+    if type(request) is not dict and not isinstance(request, Mapping):
         raise UsageError(f"A request is a table of fields, not {type(request).__name__}.")
     kept: dict[str, Any] = {}
     for name, value in request.items():
@@ -144,29 +145,45 @@ def normalise_base_url(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-def _plain(value: Any, where: str) -> Any:
-    """The value in JSON's own types; ``where`` is its path, for the error."""
-    if value is None or isinstance(value, (str, bool, int)):
+# A field's place, innermost name first, put together into a path only when an error names it.
+_Place = tuple[Any, ...]
+
+
+def _plain(value: Any, place: _Place) -> Any:
+    """The value in JSON's own types."""
+    # The exact types first: this runs for every field of every request of a cached rerun.
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
         return value
     if isinstance(value, float):
         if value.is_integer():
             return int(value)
-        if value != value or value in (float("inf"), float("-inf")):
-            raise UsageError(f"The request's {where[1:]} is {value}. Give a finite number.")
+        if not math.isfinite(value):
+            raise UsageError(f"The request's {_path(place)} is {value}. Give a finite number.")
         return value
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
-                raise UsageError(
-                    f"The request has a field {where[1:]}[{name!r}] whose name is no text."
-                )
-        return {name: _plain(item, f"{where}.{name}") for name, item in value.items()}
+                field = f"{_path(place)}[{name!r}]"
+                raise UsageError(f"The request has a field {field} whose name is no text.")
+        return {name: _plain(item, (name, place)) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[{n}]") for n, item in enumerate(value)]
+        return [_plain(item, (n, place)) for n, item in enumerate(value)]
+    if isinstance(value, (str, int)):
+        return value
     raise UsageError(
-        f"The request's {where[1:]} is of type {type(value).__name__}, which JSON cannot hold. "
+        f"The request's {_path(place)} is of type {type(value).__name__}, which JSON cannot hold. "
         "Give text, a number, true or false, a list or a table."
     )
+
+
+def _path(place: _Place) -> str:
+    """``body.messages[0].content``, as users write it."""
+    path = ""
+    while place:
+        name, place = place
+        path = (f"[{name}]" if isinstance(name, int) else f".{name}") + path
+    return path.removeprefix(".")
 
 
 def _without_credentials(name: str, carrier: Any) -> dict[str, Any]:

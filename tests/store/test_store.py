@@ -88,18 +88,14 @@ def test_many_answers_in_the_order_asked(store: Store, monkeypatch: pytest.Monke
     assert store.count([]) == 0
 
 
-def test_reading_many_is_quick_and_lean(store: Store) -> None:
-    """Generous bounds (measured: 0.05 s for 10,000): they catch a full scan, not a slow day."""
+def test_reading_many_is_lean(store: Store) -> None:
     keys = [put(store, number) for number in range(2_000)]
     # The requests alone are 3 MB unpacked; look-ups must not read them.
     tracemalloc.start()
-    started = time.perf_counter()
     found = store.get_many(keys)
-    seconds = time.perf_counter() - started
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found) == 2_000
-    assert seconds < 1.0
     assert peak < 2_500_000
 
 

@@ -1,0 +1,234 @@
+"""Comparison over results folders written by hand, with figures worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import RunFolderError
+from harness.report.compare import MACRO, Comparison, compare_rows
+from harness.runs import RunFolder
+
+# One sentence, one gold entity; a right answer, a wrong one, and none.
+TEXT = "Amina yuko Kano"
+RIGHT = [{"type": "Location", "span": "Kano"}]
+WRONG = [{"type": "Person", "span": "Amina"}]
+
+
+def line(
+    language: str, number: int, system: str, answer: Any, status: str = "ok", **more: Any
+) -> dict[str, Any]:
+    return {
+        "dataset": "d",
+        "language": language,
+        "example_id": f"test-{number}",
+        "system": system,
+        "status": status,
+        "stages": {"result": answer} if answer is not None else {},
+        "repairs": [],
+        "dropped": [],
+        "reply": "x" if answer is not None else None,
+        "usage": {"prompt_tokens": 10, "completion_tokens": 2},
+        "cost": "0.001",
+        "finish_reason": "stop",
+        **more,
+    }
+
+
+def write(
+    path: Path,
+    lines: Sequence[dict[str, Any]],
+    *,
+    languages: Sequence[str] = ("aaa", "bbb"),
+    n: int = 4,
+    digest: str = "0" * 64,
+    left_out: Sequence[str] = (),
+) -> Path:
+    folder = RunFolder(path)
+    folder.prepare()
+    systems = list(dict.fromkeys(row["system"] for row in lines))
+    prompts = {
+        "d": {
+            "template_sha256": "1" * 64,
+            "schema_sha256": "2" * 64,
+            "fields": {"Person": ["span"], "Location": ["span"]},
+        }
+    }
+    folder.write_json(
+        "manifest.json",
+        {
+            "layout": 1,
+            "blocks": [
+                {
+                    "dataset": "d",
+                    "language": code,
+                    "split": "test",
+                    "n": n,
+                    "examples_sha256": digest,
+                }
+                for code in languages
+            ],
+            "systems": [
+                {
+                    "name": name,
+                    "backend": "scripted",
+                    "strategy": "direct",
+                    "wrap": "chat",
+                    "answers": ["result"],
+                    "translation": None,
+                    "left_out": list(left_out) if name == "B" else [],
+                    "prompts": prompts,
+                }
+                for name in systems
+            ],
+        },
+    )
+    with folder.writing("examples.jsonl") as file:
+        for code in languages:
+            for number in range(n):
+                gold = [{"type": "Location", "span": "Kano", "offsets": [11, 15]}]
+                example = {
+                    "dataset": "d",
+                    "language": code,
+                    "split": "test",
+                    "id": f"test-{number}",
+                    "text": TEXT,
+                    "gold": gold,
+                }
+                file.write(json.dumps(example) + "\n")
+    with folder.writing("predictions.jsonl") as file:
+        for row in lines:
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def answers(language: str, system: str, pattern: str, **more: Any) -> list[dict[str, Any]]:
+    """One line a character: + right, x wrong, - an empty list."""
+    kinds = {"+": RIGHT, "x": WRONG, "-": []}
+    return [line(language, i, system, kinds[c], **more) for i, c in enumerate(pattern)]
+
+
+def f1(comparison: Comparison, language: str, system: str) -> float:
+    row = comparison.at("d", language, system)
+    assert row is not None
+    return row.f1
+
+
+def test_micro_within_macro_across(tmp_path: Path) -> None:
+    lines = [
+        *answers("aaa", "A", "++x-"),  # 2 right of 3 predicted, 4 gold: 4/7
+        *answers("bbb", "A", "+---"),  # 1 of 1, 4: 2/5
+        *answers("aaa", "B", "++++"),
+        *answers("bbb", "B", "----"),
+    ]
+    found = compare_rows([write(tmp_path / "r", lines)])
+    assert f1(found, "aaa", "A") == pytest.approx(400 / 7)
+    assert f1(found, "bbb", "A") == pytest.approx(40)
+    assert f1(found, MACRO, "A") == pytest.approx((400 / 7 + 40) / 2)
+    assert (f1(found, "aaa", "B"), f1(found, "bbb", "B"), f1(found, MACRO, "B")) == (100, 0, 50)
+    row = found.at("d", "aaa", "B")
+    assert row is not None
+    assert row.difference == pytest.approx(100 - 400 / 7)
+    # The interval of a perfect system has no width; its difference's interval is the other's.
+    assert (row.f1_low, row.f1_high) == (100, 100)
+    other = found.at("d", "aaa", "A")
+    assert other is not None
+    assert row.difference_low == pytest.approx(100 - other.f1_high)
+    assert row.difference_high == pytest.approx(100 - other.f1_low)
+    # Holm over two languages: the smaller p doubles.
+    ps = [r.p for r in found.rows if r.system == "B" and r.language != MACRO]
+    holms = [r.p_holm for r in found.rows if r.system == "B" and r.language != MACRO]
+    assert None not in ps
+    smaller = min(p for p in ps if p is not None)
+    assert min(p for p in holms if p is not None) == pytest.approx(min(1.0, 2 * smaller))
+    macro = found.at("d", MACRO, "B")
+    assert macro is not None
+    assert macro.p_holm is None
+    assert macro.languages == 2
+
+
+def test_statuses_that_do_not_contribute_stay_in_the_denominator(tmp_path: Path) -> None:
+    lines = answers("aaa", "A", "++++")
+    for row, status in zip(lines[1:], ("refused", "unparseable", "error"), strict=True):
+        row["status"] = status
+    found = compare_rows([write(tmp_path / "r", lines, languages=["aaa"])])
+    # 1 right of 1 predicted, of 4 gold.
+    assert f1(found, "aaa", "A") == pytest.approx(40)
+
+
+def test_unsent_examples_are_no_answers_and_are_said(tmp_path: Path) -> None:
+    lines = [*answers("aaa", "A", "++++"), *answers("aaa", "B", "+++")]
+    lines.append(line("aaa", 3, "B", None, status="unsent"))
+    found = compare_rows([write(tmp_path / "r", lines, languages=["aaa"])])
+    row = found.at("d", "aaa", "B")
+    assert row is not None
+    assert (row.n, row.f1) == (3, 100)
+    # Other sentences than the baseline's: no paired test.
+    assert row.difference is None
+    assert any("B: incomplete, 1 examples not sent" in note for note in found.notes)
+
+
+def test_means_use_the_languages_that_all_have(tmp_path: Path) -> None:
+    lines = [
+        *answers("aaa", "A", "++++"),
+        *answers("bbb", "A", "----"),
+        *answers("aaa", "B", "++--"),
+    ]
+    found = compare_rows([write(tmp_path / "r", lines, left_out=["d/bbb"])])
+    assert f1(found, MACRO, "A") == 100
+    macro = found.at("d", MACRO, "A")
+    assert macro is not None
+    assert macro.languages == 1
+    assert found.at("d", "bbb", "B") is None
+    assert any("left out, no translation: 1 (d/bbb)" in note for note in found.notes)
+
+
+def test_an_unknown_price_makes_the_sum_unknown(tmp_path: Path) -> None:
+    lines = answers("aaa", "A", "++++")
+    found = compare_rows([write(tmp_path / "r", lines, languages=["aaa"])])
+    row = found.at("d", "aaa", "A")
+    assert row is not None
+    assert row.cost == "0.004"
+    assert row.cost_per_point == pytest.approx(0.004 / 100)
+    lines[2]["cost"] = None
+    found = compare_rows([write(tmp_path / "s", lines, languages=["aaa"])])
+    row = found.at("d", "aaa", "A")
+    assert row is not None
+    assert row.cost is None
+    assert row.cost_per_point is None
+    assert found.totals["A"].cost is None
+
+
+def test_dropped_elements_count_as_hallucinated(tmp_path: Path) -> None:
+    lines = answers("aaa", "A", "+++-")
+    lines[3]["dropped"] = [{"stage": "result", "reason": "unknown_class", "item": "Nope()"}]
+    found = compare_rows([write(tmp_path / "r", lines, languages=["aaa"])])
+    row = found.at("d", "aaa", "A")
+    assert row is not None
+    assert (row.hallucinated, row.precision) == (1, 100)
+
+
+def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
+    lines = answers("aaa", "A", "++++")
+    one = write(tmp_path / "one", lines, languages=["aaa"])
+    two = write(tmp_path / "two", lines, languages=["aaa"], digest="f" * 64)
+    with pytest.raises(RunFolderError, match="different examples of d/aaa"):
+        compare_rows([one, two])
+    three = write(tmp_path / "three", lines, languages=["aaa"])
+    found = compare_rows([one, three], baseline="three: A")
+    assert found.systems == ["one: A", "three: A"]
+    row = found.at("d", "aaa", "one: A")
+    assert row is not None
+    assert (row.difference, row.p) == (0, 1)
+
+
+def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "r", answers("aaa", "A", "++++"), languages=["aaa"])
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"layout": 2}))
+    with pytest.raises(RunFolderError, match="newer version"):
+        compare_rows([path])
