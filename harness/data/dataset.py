@@ -15,7 +15,7 @@ from harness.data.columns import read_columns
 from harness.data.corpus import Corpus, Labels, Mention, Sentence, fault
 from harness.data.english import english_of
 from harness.data.jsonl import read_jsonl
-from harness.errors import DataError, UnknownNameError, UsageError, unknown
+from harness.errors import ChecksumError, DataError, UnknownNameError, UsageError, unknown
 from harness.records import Annotation, Example
 
 # BCP 47's word for a language that is not known.
@@ -135,9 +135,18 @@ class Dataset:
             if "{language}" in self.layout or self.declared:
                 self._check_language(language, split, self.languages(split))
             return self.root / self.place(language, split)
-        self._check_language(language, split, self.languages(split))
-        pinned = self.table[language].files[split]
-        return files.locate(pinned, self.place(language, split), data_dir, progress)
+        known = self.languages(split)
+        self._check_language(language, split, known)
+        pinned, place = self.table[language].files[split], self.place(language, split)
+        try:
+            return files.locate(pinned, place, data_dir, progress)
+        except DataError as error:
+            # A partial folder is common, and `languages = "all"` means all of the catalogue's.
+            folder = files.local_folder(data_dir)
+            here = [c for c in known if folder and (folder / self.place(c, split)).is_file()]
+            if not here or isinstance(error, ChecksumError):
+                raise
+            raise type(error)(f"{error} The folder {folder} has: {', '.join(here)}.") from None
 
     def read(
         self,

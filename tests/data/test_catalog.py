@@ -269,3 +269,11 @@ def test_the_demonstration_corpus() -> None:
                 assert annotation.offsets is not None
                 assert example.text[slice(*annotation.offsets)] == annotation.span
     assert total >= 200
+
+
+def test_a_partial_folder_says_what_it_has(tmp_path: Path) -> None:
+    for language in ("yor", "hau"):
+        (tmp_path / "masakhaner2" / language).mkdir(parents=True)
+        (tmp_path / "masakhaner2" / language / "test.txt").write_text("Kano B-LOC\n\n")
+    with pytest.raises(DataError, match=r"swa/test\.txt: no such file.* has: hau, yor\.$"):
+        resolve("masakhaner2").load("swa", data_dir=tmp_path)
