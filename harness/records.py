@@ -142,13 +142,15 @@ class Failure:
     """A call that failed for good: nothing was paid, nothing is stored, it is made again.
 
     ``message`` is one line fit for a user, free of secrets; ``status_code`` the HTTP status,
-    ``None`` for a transport failure.
+    ``None`` for a transport failure. ``too_long`` and ``filtered`` say that the prompt did not
+    fit the model's context, or that the provider's filter turned it away.
     """
 
     message: str
     status_code: int | None = None
     attempts: int = 1
     too_long: bool = False
+    filtered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

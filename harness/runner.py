@@ -10,7 +10,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -220,16 +220,17 @@ async def _ask(
         for plan in plans:
             progress.planned(plan)
             try:
-                async for key, outcome in plan.backend.answers(sending(plan)):
-                    request = sent.pop(key)
-                    if isinstance(outcome, Answer):
-                        store.put(key, request, outcome)
-                        outcomes.paid.add(key)
-                        result.sent += 1
-                        result.cost = _add(result.cost, outcome.cost)
-                    else:
-                        outcomes.failures[key] = outcome
-                    progress.answered(plan, plan.pending[key][0], outcome)
+                async with aclosing(plan.backend.answers(sending(plan))) as answers:
+                    async for key, outcome in answers:
+                        request = sent.pop(key)
+                        if isinstance(outcome, Answer):
+                            store.put(key, request, outcome)
+                            outcomes.paid.add(key)
+                            result.sent += 1
+                            result.cost = _add(result.cost, outcome.cost)
+                        else:
+                            outcomes.failures[key] = outcome
+                        progress.answered(plan, plan.pending[key][0], outcome)
             except EndpointError as error:
                 result.stopped_by = error
                 result.failures[plan.system.name] = len(plan.pending)
@@ -294,7 +295,7 @@ def _row(
     status = cell.statuses[index]
     if failure is not None:
         # Asked anew and failed: an older answer, if there is one, does not stand in for it.
-        status = Status.TOO_LONG if failure.too_long else Status.ERROR
+        status = _status(failure)
         result.failed += 1
     elif status is None and answer is None:
         status = Status.UNSENT
@@ -341,6 +342,12 @@ def _row(
         row["english"] = translation.text
         row["translation"] = {"source": translation.source, "flags": translation.flags}
     return row
+
+
+def _status(failure: Failure) -> Status:
+    if failure.too_long:
+        return Status.TOO_LONG
+    return Status.FILTERED if failure.filtered else Status.ERROR
 
 
 def _manifest(plans: Sequence[SystemPlan], blocks: Sequence[Any], result: RunResult) -> Any:

@@ -1,0 +1,76 @@
+"""Backends: what answers a prompt, behind one protocol.
+
+Nothing heavy is imported here; a backend's own module is, when that backend is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.errors import ExperimentError, UnknownNameError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from harness.models.base import Backend, Settings
+
+# Backend name → (module, settings class, backend class).
+_MODULES = {
+    "openai": ("harness.models.openai", "OpenAISettings", "OpenAIBackend"),
+    "scripted": ("harness.models.scripted", "ScriptedSettings", "ScriptedBackend"),
+}
+#: The backends of this version.
+BACKENDS = tuple(_MODULES)
+_LOCAL = ("transformers", "ctranslate2")
+
+
+def settings_for(
+    backend: str,
+    values: Mapping[str, Any],
+    *,
+    also: Iterable[str] = (),
+    where: str = "settings",
+) -> Settings:
+    """Read a backend's keys into its settings.
+
+    Args:
+        backend: one of :data:`BACKENDS`.
+        values: the keys, as the experiment file has them.
+        also: further keys that the same table may hold, for the list of choices.
+        where: what an error message begins with.
+
+    Raises:
+        UnknownNameError: there is no such backend.
+        ExperimentError: an unknown key (the nearest is named), or a value that does not fit. The
+            value itself is not repeated: it may be a key pasted into the wrong place.
+    """
+    settings = _load(backend, 1, where)
+    try:
+        return settings.model_validate(values)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            choices = [*also, *settings.model_fields]
+            raise ExperimentError(f"{where}: {unknown('key', key, choices)}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise ExperimentError(f"{where}: " + (f"`{key}`: " if key else "") + f"{said}.") from None
+
+
+def open_backend(settings: Settings) -> Backend:
+    """The backend of these settings. Connects to nothing and reads no key yet."""
+    return _load(settings.backend, 2)(settings)  # type: ignore[no-any-return]
+
+
+def _load(backend: str, part: int, where: str = "settings") -> Any:
+    if backend in _LOCAL:
+        raise UsageError(
+            f"{where}: backend '{backend}' (a model run on this machine) is not in this version, "
+            f"which has: {', '.join(BACKENDS)}. Serve the model with an OpenAI-compatible server "
+            f'such as vLLM and use backend = "openai" with base_url = "http://127.0.0.1:8000/v1".'
+        )
+    if backend not in _MODULES:
+        raise UnknownNameError(f"{where}: {unknown('backend', backend, BACKENDS)}")
+    return getattr(import_module(_MODULES[backend][0]), _MODULES[backend][part])

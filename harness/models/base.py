@@ -1,0 +1,78 @@
+"""What every backend is to the rest of the program: prompts in, a stream of answers out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.models.pricing import Price
+from harness.records import Answer, Failure, Prompt, Reply
+
+Wrap = Literal["chat", "completion"]
+#: Whatever the caller tells its requests apart by: an index, a key.
+K = TypeVar("K")
+
+
+class Settings(BaseModel):
+    """The keys of a ``[[systems]]`` table that one backend understands. Never holds a secret.
+
+    ``concurrency`` is the ceiling of calls in flight; it does not belong to a request.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    backend: ClassVar[str]
+    default_wrap: ClassVar[Wrap] = "chat"
+
+    model: str = Field(min_length=1)
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+
+
+class Backend(Protocol):
+    """A model behind some engine or server."""
+
+    wrap_default: Wrap
+    #: What its tokens cost; ``None`` where that is unknown.
+    price: Price | None
+
+    def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
+        """The canonical whole request: everything an answer depends on, and no secret.
+
+        Costs microseconds and imports no engine: previews and cached reruns make it for every
+        example.
+        """
+        ...
+
+    def check(self) -> None:
+        """Look whether requests could be sent at all, without sending one.
+
+        Raises:
+            CredentialsError: a key is needed and not there.
+        """
+        ...
+
+    def answers(
+        self, requests: Iterable[tuple[K, Mapping[str, Any]]]
+    ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
+        """Send requests and yield what came of each, as they complete.
+
+        ``requests`` is read lazily, one more whenever a call may start. At any moment at most
+        ``concurrency`` calls are in flight or answered and not yet taken by the caller, so that
+        nothing more than those is lost with the process. Closing the iterator cancels what is
+        in flight.
+
+        Raises:
+            EndpointError: the server refuses every call.
+            CredentialsError: as :meth:`check`.
+        """
+        ...
+
+    def reply(self, answer: Answer, *, cached: bool) -> Reply:
+        """Read a stored answer. Never raises, whatever a server once sent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections; the backend opens them anew when it is used again."""
+        ...

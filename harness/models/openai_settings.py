@@ -1,0 +1,145 @@
+"""The experiment file's keys for hosted models. No SDK here: previews read them too."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.models.base import Settings
+
+OPENAI_URL = "https://api.openai.com/v1"
+# Written by the program itself into every request.
+_RESERVED = frozenset({"model", "messages", "prompt", "stream", "n"})
+
+_PARAMETERS = (
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "reasoning_effort",
+    "top_p",
+    "seed",
+    "stop",
+    "frequency_penalty",
+    "presence_penalty",
+)
+
+
+def _default_url(values: dict[str, Any]) -> str:
+    if values.get("provider") == "azure":
+        return os.environ.get("AZURE_OPENAI_ENDPOINT", "")
+    return os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+
+
+def _default_version(values: dict[str, Any]) -> str | None:
+    return os.environ.get("OPENAI_API_VERSION") if values.get("provider") == "azure" else None
+
+
+def _default_key_env(values: dict[str, Any]) -> str:
+    return "AZURE_OPENAI_API_KEY" if values.get("provider") == "azure" else "OPENAI_API_KEY"
+
+
+class OpenAISettings(Settings):
+    """The keys of ``backend = "openai"``. What is sent, and how.
+
+    Who: ``base_url`` (default ``OPENAI_BASE_URL``, else OpenAI itself), ``provider`` (an alias
+    that stands for the URL in cache keys and prices; ``"azure"`` is Azure OpenAI, with
+    ``base_url`` or ``AZURE_OPENAI_ENDPOINT`` as the resource), ``api_version`` (Azure's),
+    ``api_key_env`` (the variable that holds the key; organisation and project come from the
+    SDK's own ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``).
+
+    What: ``temperature`` (0), ``max_tokens`` (512), ``top_p``, ``seed``, ``stop``, the two
+    penalties, ``max_completion_tokens`` (in place of ``max_tokens``), ``reasoning_effort`` (then
+    no temperature is sent unless it is given), and ``extra_body`` for what a server knows beyond
+    these. A parameter that is not set is not sent.
+
+    How, and no part of a request: ``concurrency`` (64), ``timeout_s`` of an attempt (120),
+    ``max_attempts`` (10, at least 8), ``backoff_s`` before the second attempt (0.5).
+    """
+
+    backend: ClassVar[str] = "openai"
+
+    provider: str | None = Field(default=None, min_length=1)
+    base_url: str = Field(default_factory=_default_url, validate_default=True)
+    api_version: str | None = Field(default_factory=_default_version)
+    api_key_env: str = Field(default_factory=_default_key_env, validate_default=True)
+
+    reasoning_effort: str | None = None
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(
+        default_factory=lambda values: None if values.get("reasoning_effort") else 0.0, ge=0, le=2
+    )
+    max_tokens: int | None = Field(
+        default_factory=lambda values: None if values.get("max_completion_tokens") else 512, ge=1
+    )
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+    timeout_s: float = Field(default=120.0, gt=0)
+    max_attempts: int = Field(default=10, ge=8)
+    backoff_s: float = Field(default=0.5, ge=0)
+
+    @field_validator("base_url")
+    @classmethod
+    def _normalised(cls, url: str) -> str:
+        if not url:
+            raise ValueError('provider = "azure" needs `base_url` or AZURE_OPENAI_ENDPOINT')
+        parts = urlsplit(url.strip())
+        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+            raise ValueError("not a URL. Write it as https://host/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("a URL without user, password, query and fragment is needed")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        standard = {"http": 80, "https": 443}[parts.scheme.lower()]
+        port = f":{parts.port}" if parts.port and parts.port != standard else ""
+        return f"{parts.scheme.lower()}://{host}{port}{parts.path.rstrip('/')}"
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_variable(cls, name: str) -> str:
+        if not (name.isascii() and name.isidentifier()):
+            raise ValueError("the name of an environment variable is needed here, never a key")
+        return name
+
+    @field_validator("extra_body")
+    @classmethod
+    def _is_json(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        own = sorted(extra.keys() & (_RESERVED | cls.model_fields.keys()))
+        if own:
+            raise ValueError(f"{', '.join(own)} cannot be given here")
+        try:
+            json.dumps(extra, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("only what JSON can hold can be sent") from None
+        return extra
+
+    @model_validator(mode="after")
+    def _together(self) -> OpenAISettings:
+        if self.provider == "azure" and not self.api_version:
+            raise ValueError('provider = "azure" needs `api_version` or OPENAI_API_VERSION')
+        if self.max_tokens and self.max_completion_tokens:
+            raise ValueError("give one of max_tokens and max_completion_tokens")
+        return self
+
+    @property
+    def endpoint(self) -> str:
+        """What stands for the server in cache keys and prices."""
+        if self.provider == "azure":
+            # A deployment's name means something within its own resource only.
+            return f"{self.base_url}?api-version={self.api_version}"
+        return self.provider or ("openai" if self.base_url == OPENAI_URL else self.base_url)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The part of every request's body that does not depend on the prompt."""
+        given = {name: getattr(self, name) for name in _PARAMETERS}
+        # 0 and 0.0 are the same request.
+        whole = {n: int(v) for n, v in given.items() if isinstance(v, float) and v.is_integer()}
+        return {n: v for n, v in (given | whole).items() if v is not None} | self.extra_body

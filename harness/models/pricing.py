@@ -1,0 +1,212 @@
+"""What answers cost: integer nano-dollars inside, decimal strings at the edges.
+
+An unknown price is ``None`` all the way, and a sum with an unknown term is unknown; it is never
+counted as 0. The table is ``prices.toml``; its head says what the columns mean and how to
+correct it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError, unknown
+from harness.records import Usage
+
+NANO = 1_000_000_000
+_MILLION = 1_000_000
+_SHIPPED = Path(__file__).with_name("prices.toml")
+_COLUMNS = ("input", "cached_input", "output", "batch")
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The prices of one model, in integer nano-dollars per million tokens.
+
+    ``batch`` is the fraction of them that a batch call costs, ``None`` where there is none.
+    """
+
+    input: int
+    output: int
+    cached_input: int
+    batch: Decimal | None = None
+
+    def cost(self, usage: Usage) -> int | None:
+        """The cost of one live call in nano-dollars, rounded half up; ``None`` without counts.
+
+        Cached tokens are part of the prompt's count and reasoning tokens of the answer's, as
+        OpenAI's usage object has them; cached ones beyond the prompt's count are not believed.
+        """
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            return None
+        cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+        return self.of(usage.prompt_tokens - cached, usage.completion_tokens, cached)
+
+    def of(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int:
+        """The cost of so many tokens in nano-dollars, rounded half up."""
+        millionths = (
+            input_tokens * self.input
+            + cached_tokens * self.cached_input
+            + output_tokens * self.output
+        )
+        return (2 * millionths + _MILLION) // (2 * _MILLION)
+
+
+def find_price(provider: str, model: str) -> Price | None:
+    """The price of a provider's model, ``None`` where no table knows it.
+
+    Tables in order of precedence: the user's (``HARNESS_PRICES``, else ``prices.toml`` in the
+    user configuration folder), then the one that ships. In each, the model's own row comes
+    before that of the name without its date, and that before ``"*"``.
+
+    Raises:
+        UsageError: a price file that cannot be read.
+    """
+    names = (model, _SNAPSHOT.sub("", model), "*")
+    for path in _files():
+        rows = _load(path, path.stat().st_mtime_ns).get(provider, {})
+        for name in names:
+            if name in rows:
+                return rows[name]
+    return None
+
+
+def list_prices() -> list[tuple[str, str, str, str, str]]:
+    """Every price known, as rows of provider, model, input, cached input and output.
+
+    In dollars per million tokens, sorted; a user's row stands in for the shipped one.
+
+    Raises:
+        UsageError: a price file that cannot be read.
+    """
+    known = {
+        (provider, model): price
+        for path in reversed(_files())
+        for provider, rows in _load(path, path.stat().st_mtime_ns).items()
+        for model, price in rows.items()
+    }
+    return [
+        (provider, model, dollars(p.input), dollars(p.cached_input), dollars(p.output))
+        for (provider, model), p in sorted(known.items())
+    ]
+
+
+def prices_as_of() -> str:
+    """The date of the shipped table, ``YYYY-MM-DD``."""
+    with _SHIPPED.open("rb") as file:
+        return str(tomllib.load(file)["as_of"])
+
+
+def dollars(nano: int) -> str:
+    """Nano-dollars as an exact decimal string of dollars: ``1250000 -> "0.00125"``."""
+    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
+    whole, rest = divmod(nano, NANO)
+    return f"{sign}{whole}" + (f".{rest:09d}".rstrip("0") if rest else "")
+
+
+def nano_dollars(amount: str | int | Decimal) -> int:
+    """Dollars as exact nano-dollars; the inverse of :func:`dollars`.
+
+    Raises:
+        UsageError: not a finite amount, or finer than a nano-dollar.
+    """
+    try:
+        value = Decimal(amount) * NANO
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value != value.to_integral_value():
+        raise UsageError(f"'{amount}' is not an amount of dollars. Write it as 12.50.")
+    return int(value)
+
+
+def show_cost(nano: int | None) -> str:
+    """A cost for people: ``$12.3456``, ``$0.0000275`` (exact, where little), or ``unknown``."""
+    if nano is None:
+        return "unknown"
+    return f"${Decimal(nano) / NANO:.4f}" if nano >= NANO // 1000 else f"${dollars(nano)}"
+
+
+def estimate_tokens(text: str) -> tuple[int, int]:
+    """Bounds on the tokens of a text under the byte-level tokenizers of hosted models.
+
+    A heuristic for previews, made without any tokenizer. Runs of ASCII (English, code,
+    guidelines, most of a Latin-script sentence) come to one token per 6 to per 2 characters:
+    English prose lies near 4.5 and code near 3.5, Latin-script languages that the tokenizer has
+    seen little of near 2.2. A word with any other character is taken at one token per 3
+    characters at best and one per UTF-8 byte at worst, which no byte-level tokenizer exceeds.
+    """
+    if text.isascii():
+        return -(-len(text) // 6), -(-len(text) // 2)
+    low = high = 0
+    for word in text.split(" "):
+        if word.isascii():
+            low += len(word) + 1
+            high += (len(word) + 1) * 3
+        else:
+            low += 2 * len(word)
+            high += 6 * len(word.encode("utf-8", "surrogatepass")) + 6
+    return -(-low // 6), -(-high // 6)
+
+
+def _files() -> list[Path]:
+    named = os.environ.get("HARNESS_PRICES")
+    if named:
+        own = Path(named).expanduser()
+        if not own.is_file():
+            raise UsageError(
+                f"HARNESS_PRICES names {own}, which is not there. Correct or unset the variable."
+            )
+        return [own, _SHIPPED]
+    from platformdirs import user_config_path
+
+    own = user_config_path("harness") / "prices.toml"
+    return [own, _SHIPPED] if own.is_file() else [_SHIPPED]
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, _modified: int) -> dict[str, dict[str, Price]]:
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file, parse_float=Decimal)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable price file: {error}.") from None
+    return {
+        provider: {model: _price(row, f"{path}: {provider}.{model}") for model, row in rows.items()}
+        for provider, rows in document.items()
+        if isinstance(rows, Mapping)
+    }
+
+
+def _price(row: Any, where: str) -> Price:
+    if not isinstance(row, Mapping) or not {"input", "output"} <= row.keys():
+        raise UsageError(f"{where}: a price needs `input` and `output`, in dollars per million.")
+    for column in row:
+        if column not in _COLUMNS:
+            raise UsageError(f"{where}: " + unknown("column", column, _COLUMNS))
+    amounts = {column: _amount(row[column], f"{where}.{column}") for column in row}
+    return Price(
+        input=nano_dollars(amounts["input"]),
+        output=nano_dollars(amounts["output"]),
+        cached_input=nano_dollars(amounts.get("cached_input", amounts["input"])),
+        batch=amounts.get("batch"),
+    )
+
+
+def _amount(value: Any, where: str) -> Decimal:
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+            raise InvalidOperation
+        amount = Decimal(value)
+        if not amount.is_finite() or amount < 0:
+            raise InvalidOperation
+    except InvalidOperation:
+        raise UsageError(f"{where}: not an amount of dollars. Write it as 2.50.") from None
+    return amount

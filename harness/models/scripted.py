@@ -1,0 +1,276 @@
+"""The fake that ships: answers from a rule or a file, with latency and faults on demand.
+
+It is a backend of its own (``backend = "scripted"``) and, behind ``harness serve``, a server that
+the hosted path is tried on. What it does depends on the seed, the request and how often that was
+tried, and on nothing else, so that a run with faults can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from harness.errors import ExperimentError, unknown
+from harness.models import flow
+from harness.models.base import K, Settings, Wrap
+from harness.models.pricing import find_price
+from harness.models.replies import read_reply
+from harness.records import Answer, Failure, Prompt, Reply
+
+Fault = Literal["429", "500", "drop"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+# Part of every request: what a rule answers may change with a version, and then is asked anew.
+_VERSION = 1
+
+
+def _tagger(prompt: str) -> str:
+    from harness.models import tagger
+
+    return tagger.answer(prompt)
+
+
+#: What a model name of this backend does with a prompt.
+RULES: Mapping[str, Callable[[str], str]] = {
+    "capitals": _tagger,
+    "empty": lambda prompt: " []\n",
+}
+
+
+class ScriptedSettings(Settings):
+    """The keys of ``backend = "scripted"``.
+
+    ``model`` is a rule: ``capitals`` (a small tagger that reads the prompt) or ``empty``.
+    ``answers`` is a JSONL file of replies that come before the rule, each with ``reply`` and
+    either ``prompt_sha256`` or ``contains``, a piece of the prompt. ``error_429``, ``error_500``,
+    ``drop`` and ``truncate`` are probabilities; the first three are of an attempt, the last is of
+    an answer. ``latency_s`` and ``retry_after_s`` are seconds.
+    """
+
+    backend: ClassVar[str] = "scripted"
+
+    model: str = "capitals"
+    answers: str | None = None
+    latency_s: float = Field(default=0.0, ge=0, le=3600)
+    error_429: Probability = 0.0
+    error_500: Probability = 0.0
+    drop: Probability = 0.0
+    truncate: Probability = 0.0
+    retry_after_s: float = Field(default=1.0, ge=0, le=3600)
+    seed: int = 0
+    max_tokens: int = Field(default=512, ge=1)
+    max_attempts: int = Field(default=10, ge=8)
+
+    @model_validator(mode="after")
+    def _possible(self) -> ScriptedSettings:
+        if self.model not in RULES:
+            raise ValueError(unknown("rule", self.model, RULES))
+        if self.error_429 + self.error_500 + self.drop > 1:
+            raise ValueError("error_429, error_500 and drop add up to more than 1")
+        return self
+
+
+class Script:
+    """What is answered to a request, and which attempts at it fail."""
+
+    def __init__(self, settings: ScriptedSettings) -> None:
+        self.settings = settings
+        self._rule = RULES[settings.model]
+        self._by_hash: dict[str, str] = {}
+        self._by_piece: list[tuple[str, str]] = []
+        self.answers_sha256: str | None = None
+        if settings.answers is not None:
+            self._load(Path(settings.answers))
+
+    def fault(self, request: bytes, attempt: int) -> Fault | None:
+        """How an attempt at a request (its bytes; attempts count from 0) fails, if it does."""
+        draw = self._draw(request, f"attempt {attempt}")
+        settings = self.settings
+        for fault, probability in (
+            ("429", settings.error_429),
+            ("500", settings.error_500),
+            ("drop", settings.drop),
+        ):
+            draw -= probability
+            if draw < 0:
+                return fault  # type: ignore[return-value]
+        return None
+
+    def response(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The response object to a request body of the chat or the completions endpoint."""
+        chat = "messages" in body
+        texts = _contents(body["messages"]) if chat else [_text(body.get("prompt"))]
+        prompt = texts[-1] if texts else ""
+        asked = json.dumps(body, sort_keys=True).encode()
+        digest = hashlib.sha256(asked).hexdigest()
+        text, finish = self._reply(prompt), "stop"
+        if self._draw(asked, "truncate") < self.settings.truncate:
+            text, finish = text[: int(len(text) * self._draw(asked, "length"))], "length"
+        budget = body.get("max_completion_tokens") or body.get("max_tokens")
+        if isinstance(budget, int) and _tokens(text) > budget:
+            text, finish = text.encode()[: 4 * budget].decode("utf-8", "ignore"), "length"
+        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
+        if chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+        else:
+            choice["text"] = text
+        read, written = sum(map(_tokens, texts)), _tokens(text)
+        return {
+            "id": f"scripted-{digest[:24]}",
+            "object": "chat.completion" if chat else "text_completion",
+            "created": 0,
+            "model": str(body.get("model", self.settings.model)),
+            "system_fingerprint": f"scripted-{_VERSION}",
+            "choices": [choice],
+            "usage": {
+                "prompt_tokens": read,
+                "completion_tokens": written,
+                "total_tokens": read + written,
+            },
+        }
+
+    def _reply(self, prompt: str) -> str:
+        if self._by_hash:
+            reply = self._by_hash.get(hashlib.sha256(prompt.encode()).hexdigest())
+            if reply is not None:
+                return reply
+        for piece, reply in self._by_piece:
+            if piece in prompt:
+                return reply
+        return self._rule(prompt)
+
+    def _draw(self, request: bytes, what: str) -> float:
+        """A number in [0, 1) that the seed, the request and the occasion determine."""
+        text = f"{self.settings.seed}/{what}/".encode() + request
+        return int.from_bytes(hashlib.sha256(text).digest()[:7]) / 2**56
+
+    def _load(self, path: Path) -> None:
+        try:
+            content = path.read_bytes()
+            lines = content.decode().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ExperimentError(f"answers = '{path}' cannot be read: {error}.") from None
+        self.answers_sha256 = hashlib.sha256(content).hexdigest()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                reply = row["reply"]
+                if not isinstance(reply, str):
+                    raise TypeError
+                if "prompt_sha256" in row:
+                    self._by_hash[row["prompt_sha256"]] = reply
+                else:
+                    self._by_piece.append((row["contains"] + "", reply))
+            except (ValueError, TypeError, KeyError):
+                raise ExperimentError(
+                    f'{path}:{number}: a line is {{"reply": "…"}} with either "prompt_sha256" or '
+                    f'"contains", all of them text.'
+                ) from None
+
+
+class ScriptedBackend:
+    """The script as a backend, in this process and without any network."""
+
+    wrap_default: Wrap = "chat"
+
+    def __init__(self, settings: ScriptedSettings) -> None:
+        self.settings = settings
+        self.script = Script(settings)
+        self.price = find_price("scripted", settings.model)
+        self._script_identity: dict[str, Any] = {"version": _VERSION}
+        if settings.answers is not None:
+            self._script_identity["answers_sha256"] = self.script.answers_sha256
+        if settings.truncate:
+            self._script_identity |= {"truncate": settings.truncate, "seed": settings.seed}
+
+    def __repr__(self) -> str:
+        return f"ScriptedBackend({self.settings!r})"
+
+    def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
+        """The whole request; what the script would answer depends on nothing else."""
+        body: dict[str, Any] = {"model": self.settings.model}
+        if prompt.system is None:
+            family = "completions"
+            body["prompt"] = prompt.text
+        else:
+            family = "chat.completions"
+            body["messages"] = [
+                {"role": "system", "content": prompt.system},
+                {"role": "user", "content": prompt.text},
+            ]
+        body["max_tokens"] = self.settings.max_tokens
+        return {
+            "endpoint": "scripted",
+            "script": self._script_identity,
+            "family": family,
+            "body": body,
+            "repeat": repeat,
+        }
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    async def answers(
+        self, requests: Iterable[tuple[K, Mapping[str, Any]]]
+    ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
+        """Answer requests as they complete; faults are met as a hosted backend meets them."""
+        calls = flow.stream(requests, self._call, self.settings.concurrency)
+        async with aclosing(calls):
+            async for key, outcome in calls:
+                yield key, outcome
+
+    async def _call(self, request: Mapping[str, Any], nap: flow.Nap) -> Answer | Failure:
+        attempts = 0
+        asked = json.dumps(request, sort_keys=True).encode()
+
+        async def attempt() -> Answer | Failure:
+            nonlocal attempts
+            attempts += 1
+            started = time.perf_counter()
+            await asyncio.sleep(self.settings.latency_s)
+            match self.script.fault(asked, attempts - 1):
+                case "429":
+                    raise flow.TryAgain("scripted 429", 429, self.settings.retry_after_s)
+                case "500":
+                    raise flow.TryAgain("scripted 500", 500)
+                case "drop":
+                    raise flow.TryAgain("scripted dropped connection")
+            response = json.dumps(self.script.response(request["body"]), ensure_ascii=False)
+            return Answer(response, time.perf_counter() - started, 0)
+
+        settings = self.settings
+        return await flow.persist(
+            attempt, nap, attempts=settings.max_attempts, backoff_s=min(0.5, settings.retry_after_s)
+        )
+
+    def reply(self, answer: Answer, *, cached: bool) -> Reply:
+        """Read a stored answer."""
+        return read_reply(answer, cached=cached)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def _tokens(text: str) -> int:
+    """A token is four bytes here."""
+    return (len(text.encode()) + 3) // 4
+
+
+def _contents(messages: Any) -> list[str]:
+    parts = messages if isinstance(messages, list) else []
+    return [_text(part.get("content")) for part in parts if isinstance(part, Mapping)]
+
+
+def _text(value: Any) -> str:
+    # Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes a question mark.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from harness.errors import ExperimentError, HarnessError, UnknownNameError, UsageError
+from harness.models import BACKENDS, open_backend, settings_for
+
+
+def _hosted(**values: Any) -> Any:
+    return settings_for("openai", {"model": "m", **values})
+
+
+def test_the_backends_of_this_version_open_with_nothing_but_a_model() -> None:
+    assert BACKENDS == ("openai", "scripted")
+    for name, model in (("openai", "gpt-4o"), ("scripted", "capitals")):
+        settings = settings_for(name, {"model": model})
+        assert settings.backend == name
+        assert settings.default_wrap == open_backend(settings).wrap_default == "chat"
+
+
+def test_nothing_heavy_is_imported_before_something_is_sent() -> None:
+    code = (
+        "import sys; from harness.models import open_backend, settings_for\n"
+        "from harness.records import Prompt\n"
+        "b = open_backend(settings_for('openai', {'model': 'gpt-4o'}))\n"
+        "b.request(Prompt('1', 'text', ('result',), ''))\n"
+        "b = open_backend(settings_for('scripted', {}))\n"
+        "b.request(Prompt('1', 'text', ('result',), ''))\n"
+        "heavy = {'openai', 'httpx', 'httpx2', 'aiohttp', 'tenacity', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["transformers", "ctranslate2"])
+def test_local_backends_are_announced(name: str) -> None:
+    with pytest.raises(UsageError) as error:
+        settings_for(name, {"model": "m"})
+    message = str(error.value)
+    assert f"'{name}'" in message
+    assert "openai, scripted" in message
+    assert "base_url" in message
+
+
+def test_an_unknown_backend_names_the_choices() -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"Did you mean 'openai'\? Choices: openai, scripted"
+    ):
+        settings_for("open-ai", {"model": "m"})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"temprature": 1}, "Unknown key 'temprature'. Did you mean 'temperature'?"),
+        ({"api_key": "sk-secret-secret"}, "Did you mean 'api_key_env'?"),
+        ({"api_key_env": "sk-secret-secret"}, "the name of an environment variable"),
+        ({"temperature": 3}, "`temperature`"),
+        ({"temperature": "0"}, "`temperature`"),
+        ({"max_tokens": 0}, "`max_tokens`"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, "give one of"),
+        ({"concurrency": 0}, "`concurrency`"),
+        ({"max_attempts": 3}, "greater than or equal to 8"),
+        ({"model": ""}, "`model`"),
+        ({"base_url": "localhost:8000"}, "not a URL"),
+        ({"base_url": "ftp://host/v1"}, "not a URL"),
+        ({"base_url": "http://user:sk-secret-secret@host/v1"}, "without user, password"),
+        ({"base_url": "http://host/v1?key=sk-secret-secret"}, "without user, password"),
+        ({"base_url": "http://host:port/v1"}, "`base_url`"),
+        ({"extra_body": {"messages": []}}, "messages cannot be given here"),
+        ({"extra_body": {"temperature": 1}}, "temperature cannot be given here"),
+        ({"extra_body": {"x": float("nan")}}, "only what JSON can hold"),
+        ({"provider": "azure"}, "AZURE_OPENAI_ENDPOINT"),
+        ({"provider": "azure", "base_url": "https://r.azure.com"}, "OPENAI_API_VERSION"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_clear_error(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ExperimentError) as error:
+        settings_for("openai", {"model": "m"} | values, also=("strategy",), where="x.toml: 'A'")
+    message = str(error.value)
+    assert message.startswith("x.toml: 'A': ")
+    assert said in message
+    assert "secret" not in message
+    assert "\n" not in message
+
+
+def test_keys_of_the_same_table_are_among_the_choices() -> None:
+    with pytest.raises(ExperimentError, match="Did you mean 'strategy'"):
+        settings_for("openai", {"model": "m", "strateggy": "x"}, also=("strategy",))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"model": "capitols"}, "Unknown rule 'capitols'. Did you mean 'capitals'?"),
+        ({"error_429": 1.5}, "`error_429`"),
+        ({"error_429": 0.6, "error_500": 0.6}, "add up to more than 1"),
+        ({"latency": 1}, "Did you mean 'latency_s'?"),
+    ],
+)
+def test_wrong_script_settings(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ExperimentError) as error:
+        settings_for("scripted", values)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "normalised"),
+    [
+        ("HTTPS://API.OpenAI.com:443/v1/", "https://api.openai.com/v1"),
+        ("http://127.0.0.1:80/v1", "http://127.0.0.1/v1"),
+        ("http://[::1]:8000/V1//", "http://[::1]:8000/V1"),
+        (" https://host/a/b ", "https://host/a/b"),
+    ],
+)
+def test_base_urls_are_normalised(url: str, normalised: str) -> None:
+    assert _hosted(base_url=url).base_url == normalised
+
+
+def test_what_stands_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _hosted().endpoint == "openai"
+    assert _hosted(base_url="https://api.openai.com/v1/").endpoint == "openai"
+    assert _hosted(base_url="http://h:8000/v1").endpoint == "http://h:8000/v1"
+    assert _hosted(base_url="http://h:8000/v1", provider="lab").endpoint == "lab"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://from-env/v1/")
+    assert _hosted().base_url == _hosted().endpoint == "http://from-env/v1"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://res.openai.azure.com/")
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    azure = _hosted(provider="azure")
+    assert azure.endpoint == "https://res.openai.azure.com?api-version=2024-10-21"
+    assert azure.api_key_env == "AZURE_OPENAI_API_KEY"
+
+
+def test_zero_is_written_in_one_way() -> None:
+    written = {json.dumps(_hosted(temperature=zero).parameters) for zero in (0, 0.0)}
+    assert written == {'{"temperature": 0, "max_tokens": 512}'}
+
+
+def test_parameters_that_are_not_set_are_not_sent() -> None:
+    assert _hosted().parameters == {"temperature": 0, "max_tokens": 512}
+    assert _hosted(max_completion_tokens=9, reasoning_effort="low").parameters == {
+        "max_completion_tokens": 9,
+        "reasoning_effort": "low",
+    }
+    full = _hosted(
+        temperature=0.5,
+        top_p=1.0,
+        seed=3,
+        stop=["\n\n"],
+        frequency_penalty=0,
+        extra_body={"k": [1]},
+    )
+    assert full.parameters == {
+        "temperature": 0.5,
+        "max_tokens": 512,
+        "top_p": 1,
+        "seed": 3,
+        "stop": ["\n\n"],
+        "frequency_penalty": 0,
+        "k": [1],
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"reasoning_effort": "low"}, {"max_completion_tokens": 7}, {"stop": ["a"], "top_p": 0.5}],
+)
+def test_settings_written_out_read_back_as_the_same_requests(values: dict[str, Any]) -> None:
+    settings = _hosted(**values)
+    again = settings_for("openai", settings.model_dump(mode="json", exclude_none=True))
+    assert again == settings
+    assert again.parameters == settings.parameters  # type: ignore[attr-defined]
+
+
+def test_every_error_is_of_the_one_tree() -> None:
+    for backend in (*BACKENDS, "transformers", "nope"):
+        with pytest.raises(HarnessError):
+            settings_for(backend, {"model": "m", "nonsense": 1})
