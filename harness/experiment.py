@@ -86,6 +86,19 @@ class Experiment(_Section):
         """The translation that a system uses: its own, else the run's, else the default."""
         return system.translation or self.translation or TranslationEntry()
 
+    def at_address(self, provider: str, base_url: str) -> Experiment:
+        """The same experiment with a provider's server at another address.
+
+        The alias stands for the address in cache keys, so answers stay where they are.
+        """
+        systems = []
+        for system in self.systems:
+            if getattr(system.settings, "provider", None) == provider:
+                settings = system.settings.model_copy(update={"base_url": base_url})
+                system = system.model_copy(update={"settings": settings})
+            systems.append(system)
+        return self.model_copy(update={"systems": tuple(systems)})
+
     def to_toml(self) -> str:
         """The experiment as TOML: resolved (every default written out) and rerunnable."""
         import tomli_w

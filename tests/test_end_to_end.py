@@ -71,7 +71,7 @@ def test_run_writes_scores_and_asks_nothing_twice(
     first = harness("run", file)
     assert first.code == 0, first.err
     assert "macro (2)" in first.out
-    assert "16 answers asked for" in first.out
+    assert "16 requests answered" in first.out
     assert served.stats()["answered"] == 16
 
     folder = tmp_path / "runs" / "one"
@@ -96,7 +96,7 @@ def test_run_writes_scores_and_asks_nothing_twice(
 
     again = harness("run", file)
     assert again.code == 0
-    assert "0 answers asked for · 16 from the store" in again.out
+    assert "0 requests answered · 16 from the store" in again.out
     assert served.stats()["requests"] == 16
     offline = harness("run", folder / "experiment.toml", "--offline")
     assert offline.code == 0

@@ -127,13 +127,18 @@ def demo(
 ) -> None:
     """Run the main job on the demonstration corpus: offline, no key, nothing to download."""
     from harness.experiment import load_experiment
+    from harness.models import settings_for
+    from harness.models.server import background
     from harness.resources import find
 
     file = find("runs", "demo.toml")
     if file is None:
         raise UsageError("The shipped runs/demo.toml is missing: install the package again.")
     title = "Demonstration: scripted answers, not a model"
-    code = _run(load_experiment(file), rule="gollie", title=title, out=out)
+    # The whole way of a hosted model: the SDK, the wire, a server, all on this machine.
+    with background(settings_for("scripted", {"model": "capitals"})) as url:
+        experiment = load_experiment(file).at_address("demo", url)
+        code = _run(experiment, rule="gollie", title=title, out=out)
     print(f"Next: harness show {out} swa-test-001   ·   harness compare {out} --rule strict")
     sys.exit(code)
 

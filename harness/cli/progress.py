@@ -108,7 +108,7 @@ class LiveProgress(Progress):
 
     def summary(self, result: RunResult) -> None:
         """The closing lines: what was sent, cached and failed, what it cost, where it lies."""
-        parts = [f"{result.examples} examples", f"{result.sent} answers asked for"]
+        parts = [f"{result.examples} examples", f"{result.sent} requests answered"]
         parts.append(f"{result.cached} from the store")
         if result.failed:
             parts.append(f"{result.failed} failed")

@@ -14,9 +14,10 @@ import hashlib
 import json
 import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -223,3 +224,27 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 def _dump(body: Any) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+@contextlib.contextmanager
+def background(settings: Settings) -> Iterator[str]:
+    """Run the server on a thread of its own; yields its base URL.
+
+    Raises:
+        UsageError, EndpointError: as :func:`running`.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    served = running(settings)
+    try:
+        url, _ = asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result()
+        try:
+            yield url
+        finally:
+            stopped = served.__aexit__(None, None, None)
+            asyncio.run_coroutine_threadsafe(stopped, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
