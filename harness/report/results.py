@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.prompting.parse import parse_reply
-
 from harness.models.pricing import nano_dollars
+from harness.prompting.parse import parse_reply
 from harness.records import Annotation, Example, Status
 from harness.runs import RunFolder, annotation_from, example_from, prediction_json
 from harness.scoring import Row, count
