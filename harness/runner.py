@@ -7,7 +7,6 @@ running it once more: results are always read back from the store, in the order 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -21,7 +20,14 @@ from harness.experiment import Experiment
 from harness.models.pricing import dollars
 from harness.plan import Cell, SystemPlan, load_blocks, make_plan
 from harness.records import Answer, Failure, Prediction, Reply, Status
-from harness.runs import LAYOUT, RunFolder, environment, example_json, prediction_json
+from harness.runs import (
+    LAYOUT,
+    RunFolder,
+    environment,
+    example_json,
+    json_line,
+    prediction_json,
+)
 from harness.scoring.signature import examples_hash
 from harness.store import Store
 
@@ -138,11 +144,11 @@ def run(
         with folder.writing("examples.jsonl") as file:
             for block in blocks:
                 for example in block.examples:
-                    file.write(json.dumps(example_json(example), ensure_ascii=False) + "\n")
+                    file.write(json_line(example_json(example)))
         with folder.writing("predictions.jsonl") as file:
             for plan in plans:
                 for row in _rows(plan, active, outcomes, result):
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    file.write(json_line(row))
         # Written last: its presence says that the folder holds a run.
         folder.write_json("manifest.json", _manifest(plans, blocks, result))
     finally:

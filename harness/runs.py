@@ -24,6 +24,14 @@ from harness.records import Annotation, Dropped, Example, Prediction, Status
 #: The version of the files' layout; a reader refuses a newer one.
 LAYOUT = 1
 
+# Made once: json.dumps makes one for every call that does not take its defaults.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def json_line(value: Any) -> str:
+    """A value as one line of a JSONL file."""
+    return _encode(value) + "\n"
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:

@@ -14,8 +14,10 @@ from harness.prompting.tokens import FOLLOW, NAME, QUOTE, SPACE, Strings
 _BLANK = re.compile(r"[\s;\x00\ufeff\u200b-\u200f\u2060]*+")
 _REST_OF_LINE = re.compile(r"[ \t;]*+(?:\#(?!\#)[^\n]*+)?+")
 _LEADING = re.compile(
-    rf"{SPACE}(?:(?P<list>[\[{{(])|(?![`´′])(?P<quote>{QUOTE})"
-    rf"|(?P<nothing>(?:None|null)\b)[ \t]*+(?:\n|\Z))"
+    # Quotes around a list are no translation's.
+    rf"{SPACE}(?:(?P<list>[\[{{(])"
+    rf"|(?![`´′])(?P<quote>{QUOTE})(?!{SPACE}\[{SPACE}(?:\]|{NAME}{SPACE}\())"
+    rf"|(?P<nothing>(?:None|null)\b)[ \t]*+(?:\r?\n|\Z))"
 )
 _VALUE = re.compile(
     rf"(?:{SPACE}\\\r?\n)?+{SPACE}(?P<fence>```[\w+-]*+{SPACE})?+"
@@ -46,7 +48,7 @@ def _pattern(answers: tuple[str, ...]) -> re.Pattern[str]:
   | (?P<triple>\"\"\"|''')
   | (?P<prompt>^[ \t]*+(?:@\w|class[ \t]+\w[^\n]*:|from[ \t]+[\w.]+[ \t]+import\b|import[ \t])
       [^\n]*+)
-  | (?<![\w.])(?P<answer>(?i:{names}))(?!\w)(?P<emphasis>["'`*)]{{0,4}}+)[ \t]*+
+  | (?<![\w.])(?P<answer>(?ai:{names}))(?!\w)(?P<emphasis>["'`*)]{{0,4}}+)[ \t]*+
     (?P<mark>
         (?P<method>\.(?:append|extend)[ \t]*+\(|\+=)
       | (?P<equals>{typed}=(?!=))
@@ -166,8 +168,7 @@ class Statements:
         value, end = self._texts.read(start, "s")
         if value is None or not FOLLOW["s"].match(self._text, end):
             return None
-        # A whole reply in quotes is no translation.
-        if "\n" in self._text[start:end].strip("'\"") or value.lstrip().startswith("["):
+        if "\n" in self._text[start:end].strip("'\""):
             return None
         self._translated = True
         return self._line(end)
@@ -190,12 +191,15 @@ class Statements:
         return found.end()
 
     def _docstring(self, found: re.Match[str]) -> int | None:
+        """A class's guideline, which may say anything; elsewhere the quotes mean nothing."""
+        if "restated_prompt" not in self._notes:
+            return None
         closing = self._text.find(found["triple"], found.end())
         return closing + 3 if closing >= 0 else None
 
     def _prompt(self, found: re.Match[str]) -> int:
         """A part of the prompt: before the answer it is repeated, behind it another one begins."""
-        self._over = bool(self._lists)
+        self._over = any(self._usable.values())
         self._notes["run_on" if self._over else "restated_prompt"] = None
         return found.end()
 
@@ -216,6 +220,8 @@ class Statements:
             end = group.end
             group = _unwrapped(group)
         elif value["nothing"]:
+            if not _END_OF_STATEMENT.match(text, value.end()):
+                return None
             self._notes["none_list"] = None
             group = _empty(value.start("nothing"))
             end = value.end("nothing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from harness.models.pricing import nano_dollars
 from harness.prompting.parse import parse_reply
 from harness.records import Annotation, Example, Status
-from harness.runs import RunFolder, annotation_from, example_from, prediction_json
+from harness.runs import RunFolder, annotation_from, example_from, json_line, prediction_json
 from harness.scoring import Row, count
 
 
@@ -135,7 +134,7 @@ def reread(folder: RunFolder) -> None:
     systems = {entry["name"]: entry for entry in folder.read_json("manifest.json")["systems"]}
     with folder.writing("predictions.jsonl") as file:
         for line in _reread_lines(folder, systems):
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(json_line(line))
 
 
 def _reread_lines(folder: RunFolder, systems: dict[str, Any]) -> Iterator[dict[str, Any]]:

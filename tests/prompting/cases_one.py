@@ -65,6 +65,10 @@ ONE_LIST = {
     "invisible characters": Case('\ufeff\0[Person(\u200b"Kano\u200b")]\0', people("Kano\u200b")),
     # Around the list.
     "code fence": Case('```python\n[Person("Kano")]\n```', KANO, ("code_fence",)),
+    "triple quotes for a fence": Case(
+        '"""\nresult = [Person("Kano")]\n"""', KANO, ("prose", "restated")
+    ),
+    "quotes around the whole": Case("\"[Person('Kano')]\"", KANO, ("prose",)),
     "code fence, one line": Case('```[Person("Kano")]```', KANO, ("code_fence",)),
     "prose": Case(
         'Here\'s the list: [Person("Kano")] (see [1] and [x](y), it isn\'t "much")',
@@ -98,6 +102,9 @@ ONE_LIST = {
         KANO,
         ("run_on",),
     ),
+    "restated prompt behind a list of nothing": Case(
+        '[INST]\ntext = "b"\n\nresult = [Person("Kano")]', KANO, ("restated_prompt", "reassigned")
+    ),
     "reasoning": Case('<think>[Person("a")]?</think>\n[Person("Kano")]', KANO, ("reasoning",)),
     "reasoning without its beginning": Case(
         'result = [Person("a")]\n</think>\n\n[Person("Kano")]', KANO, ("reasoning",)
@@ -110,6 +117,9 @@ ONE_LIST = {
     "colon": Case('result: [Person("Kano")]', KANO, ("loose_assignment",)),
     "None": Case(" None\n", (), ("none_list",)),
     "assigned None": Case("result = None", (), ("none_list", "restated")),
+    "None at the beginning of a sentence": Case(
+        'The result: None of them but [Person("Kano")]', KANO, ("prose",)
+    ),
     "append": Case(
         'result = []\nresult.append(Person("a"))\n'
         'result.extend([Person("b")])\nresult += [Person("c")]',
@@ -164,6 +174,7 @@ ONE_LIST = {
     "tuple": Case('(Person("a"), Person("b"))', people("a", "b"), ("other_brackets",)),
     "set": Case('{Person("a"), Person("b")}', people("a", "b"), ("other_brackets",)),
     "nested": Case('[[Person("a")], [[Person("b")]]]', people("a", "b"), ("nested_list",)),
+    "carriage returns": Case('[\r\n  Person("Kano"),\r\n]\r\n', KANO),
     "junk": Case(
         '[Person("Kano"), and I don\'t know]',
         KANO,

@@ -93,6 +93,13 @@ TWO_LISTS = {
         ("name_variant", "loose_assignment"),
         result=LAGOS,
     ),
+    "letters that only look the same": Case(
+        '[Person("Lagos")]\nfınal_result = [Person("Kano")]',
+        None,
+        (),
+        Status.MISSING_STAGE,
+        LAGOS,
+    ),
     "quoted name": Case(
         '[Person("Lagos")],\n"final_result": [Person("Kano")]',
         KANO,

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from harness.prompting.parse import parse_reply
 from harness.prompting.published import read_published
-from harness.records import Annotation, Status
+from harness.prompting.render import Renderer, find_template
+from harness.prompting.schema import load_schema
+from harness.records import Annotation, Example, Status
 from tests.prompting.oracle import ANSWERS, FIELDS, SCALARS, Stages, canonical, check_invariants
 
 FINISH = st.sampled_from([None, "stop", "length", "content_filter"])
@@ -145,6 +147,22 @@ def test_fences_and_prose_change_nothing(drawn: tuple[Stages, str], language: st
     assert prediction.repairs == ("prose", "code_fence", "restated")
 
 
+TRANSFUSION = Renderer(find_template("ner", "transfusion"), load_schema("masakhaner2"))
+
+
+@bounded
+@given(surfaces, surfaces, replies())
+def test_no_text_in_a_repeated_prompt_is_taken_for_an_answer(
+    text: str, english: str, drawn: tuple[Stages, str]
+) -> None:
+    stages, reply = drawn
+    prompt = TRANSFUSION.render(Example("0", "made up", "swa", "test", text), english).text
+    prediction = parse_reply(prompt + reply, fields=FIELDS)
+    assert prediction.stages == stages
+    assert prediction.repairs[0] == "restated_prompt"
+    assert set(prediction.repairs) <= {"restated_prompt", "prose", "restated"}
+
+
 @bounded
 @given(replies(harmless, 1), st.floats(0, 1), FINISH)
 def test_a_cut_reply_gives_the_beginning(
@@ -163,7 +181,7 @@ plain = st.text(
     st.characters(categories=("L", "Nd", "Pd", "Po", "Zs"), exclude_characters="\"'\\#,:;"),
     min_size=1,
     max_size=8,
-)
+).filter(str.strip)  # Two strings with nothing but white space between them are one in Python.
 
 
 @bounded
