@@ -16,8 +16,7 @@
     ├── StoreError                the answer store
     │   └── OfflineError          an answer that is not stored, in a run without network
     ├── RunFolderError            a results folder that cannot be read or written
-    ├── EndpointError             a server that refuses every call of a system
-    └── BudgetError               the budget would be passed; exit code 4
+    └── EndpointError             a server that refuses every call of a system
 
 Every message says what is wrong, names the next action, and lists the choices where there
 are any.
@@ -97,12 +96,6 @@ class RunFolderError(HarnessError):
 
 class EndpointError(HarnessError):
     """A server refuses every call of a system."""
-
-
-class BudgetError(HarnessError):
-    """The budget would be passed."""
-
-    exit_code = 4
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> str:

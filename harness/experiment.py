@@ -7,7 +7,8 @@ keys are named by their environment variable only.
 
 from __future__ import annotations
 
-import difflib
+import glob
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import ExperimentError, unknown
+from harness.errors import ExperimentError, UsageError, unknown
 from harness.models import settings_for
-from harness.models.base import Settings
+from harness.models.base import Settings, complaint
+from harness.runs import RunFolder
 
 #: Where English can come from in this version.
 TRANSLATION_SOURCES = ("reference", "file")
@@ -85,6 +87,34 @@ class Experiment(_Section):
     def translation_of(self, system: System) -> TranslationEntry:
         """The translation that a system uses: its own, else the run's, else the default."""
         return system.translation or self.translation or TranslationEntry()
+
+    @property
+    def name(self) -> str:
+        """What its results are known by: the file's name without suffix.
+
+        A results folder's resolved file keeps the name of the file it came from.
+        """
+        if self.path is None:
+            return "experiment"
+        if RunFolder(self.path.parent).holds(self.path):
+            return str(RunFolder(self.path.parent).read_json("manifest.json")["experiment"])
+        return self.path.stem
+
+    def limited(self, limit: int) -> Experiment:
+        """The same experiment with at most so many examples a language.
+
+        Raises:
+            UsageError: a limit under 1.
+        """
+        if limit < 1:
+            raise UsageError(f"limit is {limit}; it has to be at least 1.")
+        datasets = []
+        for entry in self.datasets:
+            key = "limit" if entry.sample is None else "sample"
+            given = getattr(entry, key)
+            new = limit if given is None else min(given, limit)
+            datasets.append(entry.model_copy(update={key: new}))
+        return self.model_copy(update={"datasets": tuple(datasets)})
 
     def at_address(self, provider: str, base_url: str) -> Experiment:
         """The same experiment with a provider's server at another address.
@@ -167,6 +197,9 @@ def parse_experiment(document: Mapping[str, Any], *, path: Path | None = None) -
         _system(table, f"{where}: [[systems]] {i}", base)
         for i, table in enumerate(document["systems"], 1)
     )
+    for system in systems:
+        if not system.name.isprintable():
+            raise ExperimentError(f"{where}: {system.name!r} is no name of a system.")
     for kind, names in (
         ("dataset", [d.name for d in datasets]),
         ("system", [s.name for s in systems]),
@@ -245,6 +278,12 @@ def _system(table: Any, where: str, base: Path) -> System:
     where = f"{where} ('{table['name']}')"
     own = {key: table.pop(key) for key in _SYSTEM_KEYS if key in table}
     settings = settings_for(own["backend"], table, also=_SYSTEM_KEYS, where=where)
+    paths = {
+        key: str(_resolve(name, base, where, key))
+        for key in settings.paths
+        if (name := getattr(settings, key)) is not None
+    }
+    settings = settings.model_copy(update=paths)
     wrap = own.get("wrap", settings.default_wrap)
     if wrap not in ("chat", "completion"):
         raise ExperimentError(f"{where}: " + unknown("wrap", str(wrap), ("chat", "completion")))
@@ -271,10 +310,13 @@ def _system(table: Any, where: str, base: Path) -> System:
 
 
 def _resolve(name: str, base: Path, where: str, key: str) -> Path:
-    """A path of the file: from the working directory first, then from the file's folder."""
+    """A path of the file: from the working directory first, then from the file's folder.
+
+    ``{language}`` and ``{split}`` stand for parts of the names of several files.
+    """
     candidates = [Path(name).expanduser(), base / name]
     for path in candidates:
-        if path.exists():
+        if glob.glob(re.sub(r"\{\w+\}", "*", glob.escape(str(path)))):
             return path.resolve()
     raise ExperimentError(
         f"{where}: {key} = '{name}' is not there. Looked at: "
@@ -292,25 +334,14 @@ def _table(value: Any, where: str) -> Mapping[str, Any]:
 def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise ExperimentError(
-                f"{where}: unknown key '{key}'.{hint} Known keys: {', '.join(known)}."
-            )
+            raise ExperimentError(f"{where}: " + unknown("key", key, known))
 
 
 def _build(model: type[_T], values: Mapping[str, Any], where: str) -> _T:
     try:
         return model.model_validate(_tuples(values))
     except ValidationError as error:
-        raise ExperimentError(f"{where}: {describe_validation(error)}") from None
-
-
-def describe_validation(error: ValidationError) -> str:
-    """The first complaint of a validation, as a sentence without the offending value's type."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "value"
-    return f"`{key}`: {first['msg']} (found {first['input']!r})."
+        raise ExperimentError(f"{where}: {complaint(error)}") from None
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

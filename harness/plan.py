@@ -8,14 +8,16 @@ are rendered again when they are sent, which costs microseconds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset, resolve
 from harness.data.files import Progress as Downloads
-from harness.errors import TranslationError, UnknownNameError, unknown
+from harness.errors import DataError, ExperimentError, TranslationError, UnknownNameError, unknown
 from harness.experiment import DatasetEntry, Experiment, System
 from harness.models import open_backend
 from harness.models.base import Backend
@@ -44,15 +46,14 @@ class Block:
 class Cell:
     """One block under one system.
 
-    ``english``, ``statuses``, ``keys`` and ``prompt_hashes`` have one entry an example. A status
-    is set where no prompt can be sent; a key where one can.
+    ``english``, ``keys`` and ``prompt_hashes`` have one entry an example. There is no key where
+    no prompt can be made, because the template needs a translation and there is none.
     """
 
     block: Block
     renderer: Renderer
     fields: dict[str, tuple[str, ...]]
     english: list[Translation | None]
-    statuses: list[Status | None] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     prompt_hashes: list[str | None] = field(default_factory=list)
 
@@ -63,19 +64,26 @@ class Cell:
             self.block.examples[index], None if translation is None else translation.text
         )
 
+    def english_sha256(self) -> str:
+        """The hash of the English that the prompts hold, in order."""
+        texts = [None if t is None else t.text for t in self.english]
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
 
 @dataclass(slots=True)
 class SystemPlan:
     """Everything one system is to be asked.
 
+    ``translation`` is the identity of where its English comes from, ``None`` if it needs none.
     ``left_out`` are the blocks without any translation, as ``dataset/language``. ``pending``
-    maps each key to ask to the first place that needs it: the same request is asked once.
+    maps each key that is to be asked to the first place that needs it; two systems may have
+    pending keys in common, and the first of them asks.
     """
 
     system: System
     backend: Backend
     template: Template
-    translator: Translator | None
+    translation: str | None
     cells: list[Cell]
     left_out: list[str]
     pending: dict[str, tuple[Cell, int]] = field(default_factory=dict)
@@ -94,11 +102,6 @@ class SystemPlan:
             example_id=cell.block.examples[index].id,
         )
 
-    def requests(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The pending requests with their keys, made as they are taken."""
-        for key, (cell, index) in self.pending.items():
-            yield key, self.request(cell, index)
-
     def answered(self, cell: Cell) -> int:
         """How many examples of a cell the store can answer already."""
         return sum(key is not None and key not in self.pending for key in cell.keys)
@@ -107,15 +110,10 @@ class SystemPlan:
 def load_blocks(
     experiment: Experiment,
     *,
-    limit: int | None,
-    data_dir: Path | None,
+    data_dir: Path | None = None,
     progress: Downloads | None = None,
 ) -> list[Block]:
-    """Read every dataset and language of an experiment.
-
-    ``limit`` caps each language further, over the file's own ``limit`` or ``sample``;
-    ``progress`` is told of downloads.
-    """
+    """Read every dataset and language of an experiment; ``progress`` is told of downloads."""
     # References of a corpus are read only where some system wants them.
     english = any(
         experiment.translation_of(s).source == "reference"
@@ -133,6 +131,8 @@ def load_blocks(
             languages=entry.languages if entry.path and entry.languages != "all" else None,
         )
         for language in _languages(entry, dataset):
+            if not language.isprintable():
+                raise DataError(f"Dataset '{entry.name}': {language!r} is no name of a language.")
             examples = dataset.load(
                 language,
                 entry.split,
@@ -143,7 +143,7 @@ def load_blocks(
                 english=english,
                 progress=progress,
             )
-            blocks.append(Block(dataset, language, entry.split, examples[:limit]))
+            blocks.append(Block(dataset, language, entry.split, examples))
     return blocks
 
 
@@ -165,34 +165,29 @@ def make_plan(
     blocks: Sequence[Block],
     store: Store,
     *,
-    refresh: bool = False,
+    refresh: datetime | None = None,
     retry: frozenset[Status] = frozenset(),
 ) -> list[SystemPlan]:
     """Render every prompt, find its key, and look up which are answered.
 
     Args:
-        refresh: ask everything anew.
+        refresh: take no answer from before this moment.
         retry: ask anew where the stored answer reads as one of these statuses.
 
     Raises:
         PromptError: a schema or template is wrong.
         TranslationError: a translation is of another text, or missing under
-            ``untranslatable = "error"``.
+            ``untranslatable = "error"``, or there is none at all.
     """
     plans = [_plan_system(experiment, system, blocks) for system in experiment.systems]
-    asked: set[str] = set()
     for plan in plans:
         for cell in plan.cells:
-            keys = [key for key in cell.keys if key is not None]
-            stored = set() if refresh else store.known(keys)
+            stored = store.known((key for key in cell.keys if key is not None), since=refresh)
+            if retry:
+                stored -= _to_retry(plan, cell, store, retry)
             for index, key in enumerate(cell.keys):
-                if key is None or key in asked:
-                    continue
-                if key not in stored:
-                    plan.pending[key] = (cell, index)
-                    asked.add(key)
-        if retry and not refresh:
-            _add_retries(plan, store, retry, asked)
+                if key is not None and key not in stored:
+                    plan.pending.setdefault(key, (cell, index))
     return plans
 
 
@@ -205,65 +200,88 @@ def _plan_system(experiment: Experiment, system: System, blocks: Sequence[Block]
     cells: list[Cell] = []
     left_out: list[str] = []
     for block in blocks:
-        name = block.dataset.name
-        if name not in renderers:
-            schema = load_schema(system.schema_ or block.dataset.schema)
-            renderers[name] = (
+        dataset = block.dataset
+        if dataset.name not in renderers:
+            schema = load_schema(system.schema_ or dataset.schema)
+            _check_classes(dataset, schema, system)
+            renderers[dataset.name] = (
                 Renderer(template, schema, system.wrap, system.chat),
-                known_fields(schema, block.dataset.outside),
+                dict.fromkeys(dataset.outside, ("span",)) | schema.fields(),
             )
-        renderer, fields = renderers[name]
         english: list[Translation | None] = [None] * len(block.examples)
         if translator is not None:
-            english = translator.translate(block.examples)
-            missing = [i for i, t in enumerate(english) if t is None or not t.text.strip()]
-            if missing and entry.untranslatable == "error":
-                example = block.examples[missing[0]]
-                raise TranslationError(
-                    f"{name}/{block.language}: {len(missing)} of {len(english)} sentences have no "
-                    f'translation (first: {example.id}), and untranslatable = "error". '
-                    f'Choices: "skip", "source".'
-                )
-            if missing and entry.untranslatable == "skip" and len(missing) == len(english):
-                left_out.append(f"{name}/{block.language}")
+            english = _translate(translator, block, entry.untranslatable)
+            if not any(english):
+                left_out.append(f"{dataset.name}/{block.language}")
                 continue
-            if entry.untranslatable == "source":
-                for i in missing:
-                    text = block.examples[i].text
-                    english[i] = Translation(text, "source", "source text", ("source",))
-        cell = Cell(block, renderer, fields, english)
+        cell = Cell(block, *renderers[dataset.name], english)
         _fill(cell, backend, needs_english=translator is not None)
         cells.append(cell)
-    return SystemPlan(system, backend, template, translator, cells, left_out)
+    if not cells:
+        raise TranslationError(
+            f"System '{system.name}': not one sentence has a translation (source "
+            f"'{entry.source}'{f', {entry.path}' if entry.path else ''}). Give a translation file "
+            f'with source = "file", let the text stand in with untranslatable = "source", or use '
+            f"a strategy without English."
+        )
+    translation = None
+    if translator is not None:
+        stand_in = "+source" if entry.untranslatable == "source" else ""
+        translation = translator.identity + stand_in
+    return SystemPlan(system, backend, template, translation, cells, left_out)
 
 
-def known_fields(schema: Schema, outside: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Class name to field names: the schema's classes, and those known though not asked for."""
-    return dict.fromkeys(outside, ("span",)) | schema.fields()
+def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:
+    """Gold of a class that the prompt does not have could never be found."""
+    known = schema.fields()
+    for tag, name in dataset.labels.items():
+        if name not in known:
+            raise ExperimentError(
+                f"System '{system.name}', dataset '{dataset.name}': label {tag} is class '{name}', "
+                f"which {schema.path} does not have. "
+                + unknown("class", name, known)
+                + " Correct `labels` or `schema`."
+            )
+
+
+def _translate(
+    translator: Translator, block: Block, untranslatable: str
+) -> list[Translation | None]:
+    """The English of a block, ``None`` where there is none; blank English is none."""
+    english = [t if t and t.text.strip() else None for t in translator.translate(block.examples)]
+    missing = [i for i, translation in enumerate(english) if translation is None]
+    if missing and untranslatable == "error":
+        raise TranslationError(
+            f"{block.dataset.name}/{block.language}: {len(missing)} of {len(english)} sentences "
+            f"have no translation (first: {block.examples[missing[0]].id}), and untranslatable = "
+            f'"error". Choices: "skip", "source".'
+        )
+    if untranslatable == "source":
+        for i in missing:
+            text = block.examples[i].text
+            english[i] = Translation(text, "source", "source text", ("source",))
+    return english
 
 
 def _fill(cell: Cell, backend: Backend, *, needs_english: bool) -> None:
     for index, translation in enumerate(cell.english):
-        if needs_english and (translation is None or not translation.text.strip()):
-            cell.statuses.append(Status.UNTRANSLATED)
+        if needs_english and translation is None:
             cell.keys.append(None)
             cell.prompt_hashes.append(None)
             continue
         prompt = cell.prompt(index)
-        cell.statuses.append(None)
         cell.keys.append(request_key(backend.request(prompt)))
         cell.prompt_hashes.append(
             hashlib.sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest()
         )
 
 
-def _add_retries(plan: SystemPlan, store: Store, retry: frozenset[Status], asked: set[str]) -> None:
-    for cell in plan.cells:
-        answers = store.get_many([key for key in cell.keys if key is not None])
-        for index, key in enumerate(cell.keys):
-            if key is None or key in asked or key not in answers:
-                continue
-            reply = plan.backend.reply(answers[key], cached=True)
-            if plan.read(cell, index, reply).status in retry:
-                plan.pending[key] = (cell, index)
-                asked.add(key)
+def _to_retry(plan: SystemPlan, cell: Cell, store: Store, retry: frozenset[Status]) -> set[str]:
+    """The keys whose stored answer reads as a status to be asked anew."""
+    answers = store.get_many(key for key in cell.keys if key is not None)
+    return {
+        key
+        for index, key in enumerate(cell.keys)
+        if key in answers
+        and plan.read(cell, index, plan.backend.reply(answers[key], cached=True)).status in retry
+    }

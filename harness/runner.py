@@ -7,18 +7,20 @@ running it once more: results are always read back from the store, in the order 
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import EndpointError, HarnessError, OfflineError
+from harness.asking import Outcomes, Progress, ask
+from harness.errors import EndpointError, OfflineError, UsageError, unknown
 from harness.experiment import Experiment
 from harness.models.pricing import dollars
-from harness.plan import Cell, SystemPlan, load_blocks, make_plan
+from harness.plan import Block, Cell, SystemPlan, load_blocks, make_plan
 from harness.records import Answer, Failure, Prediction, Reply, Status
 from harness.runs import (
     LAYOUT,
@@ -31,40 +33,23 @@ from harness.runs import (
 from harness.scoring.signature import examples_hash
 from harness.store import Store
 
+#: Statuses whose answers can be asked anew; a call that failed is made again anyway.
+RETRIABLE = tuple(
+    str(s) for s in Status if s not in (Status.UNTRANSLATED, Status.UNSENT, Status.ERROR)
+)
+
 # Answers are read from the store in steps of this many, to keep memory flat.
 _STEP = 500
 
 
-class Progress:
-    """What a run tells whoever watches; this one says nothing."""
-
-    def downloading(self, path: str, done: int, total: int) -> None:
-        """A corpus file is being fetched: bytes so far, bytes in all."""
-
-    def planned(self, plan: SystemPlan) -> None:
-        """A system is about to be asked its pending requests."""
-
-    def answered(self, plan: SystemPlan, cell: Cell, outcome: Answer | Failure) -> None:
-        """One request came back."""
-
-    def stopping(self) -> None:
-        """An interrupt came: nothing new is sent, answers in flight are waited for."""
-
-    def reading(self) -> None:
-        """All asking is done; answers are read and scored."""
-
-
-@dataclass(slots=True)
-class _Outcomes:
-    """By key: what failed for good, and what was answered (and paid for) in this run."""
-
-    failures: dict[str, Failure] = field(default_factory=dict)
-    paid: set[str] = field(default_factory=set)
-
-
 @dataclass(slots=True)
 class RunResult:
-    """How a run ended. ``cost`` is what this run paid, in nano-dollars; ``None`` if unknown."""
+    """How a run ended.
+
+    ``cost`` is what this run paid, in nano-dollars, ``None`` if unknown. ``unsent`` examples
+    have no answer; ``stale`` ones were to be asked anew and were not, so their old answer stands.
+    ``refused`` says of each server that answered no call why.
+    """
 
     folder: RunFolder
     examples: int = 0
@@ -72,19 +57,24 @@ class RunResult:
     cached: int = 0
     failed: int = 0
     unsent: int = 0
+    stale: int = 0
     cost: int | None = 0
     interrupted: bool = False
-    stopped_by: HarnessError | None = None
-    failures: dict[str, int] = field(default_factory=dict)
+    refused: list[EndpointError] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every example was asked for."""
+        return not (self.unsent or self.stale)
 
     @property
     def exit_code(self) -> int:
-        """0 fine, 3 finished with failed examples, 130 interrupted; an error has its own."""
+        """130 interrupted, 2 a server refused everything, 3 examples failed, else 0."""
         if self.interrupted:
             return 130
-        if self.stopped_by is not None:
-            return self.stopped_by.exit_code
-        return 3 if self.failed else 0
+        if self.refused:
+            return self.refused[0].exit_code
+        return 3 if self.failed or not self.complete else 0
 
 
 def run(
@@ -102,8 +92,9 @@ def run(
     """Ask what is not answered yet, read every answer, and write the results folder.
 
     Args:
-        offline: ask nothing; an answer that is not stored is an error.
-        refresh: ask everything anew; the old answers stay in the store behind the new.
+        offline: ask no model; an answer that is not stored is an error.
+        refresh: ask everything anew; the old answers stay in the store behind the new. One that
+            was interrupted goes on where it stopped.
         retry: statuses whose answers are asked anew (``"truncated"``, ``"refused"``, …).
         limit: at most this many examples a language.
         data_dir: a folder of local corpora.
@@ -117,27 +108,70 @@ def run(
     Raises:
         HarnessError: bad input, before anything was sent.
         OfflineError: ``offline``, and answers are missing.
+        StoreError, RunFolderError: an answer or a result could not be written.
     """
-    progress = progress or Progress()
-    statuses = frozenset(Status(status) for status in retry)
-    folder = results_folder(experiment, out)
-    folder.prepare()
-    blocks = load_blocks(
+    if offline and (refresh or retry):
+        raise UsageError(
+            "Offline nothing is asked; a refresh or a retry asks anew. Give one of them."
+        )
+    for status in retry:
+        if status not in RETRIABLE:
+            raise UsageError("retry: " + unknown("status", status, RETRIABLE))
+    if limit is not None:
+        experiment = experiment.limited(limit)
+    work = partial(
+        _run,
         experiment,
-        limit=limit,
+        offline=offline,
+        refresh=refresh,
+        retry=frozenset(map(Status, retry)),
         data_dir=Path(data_dir) if data_dir else None,
-        progress=progress.downloading,
+        folder=results_folder(experiment, out),
+        store=store,
+        progress=progress or Progress(),
     )
-    owned = None if isinstance(store, Store) else Store(store, read_only=offline)
-    active = owned or store
-    assert isinstance(active, Store)
     try:
-        plans = make_plan(experiment, blocks, active, refresh=refresh, retry=statuses)
-        result = RunResult(folder)
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    # In a notebook a loop is running already, and a thread can have only one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
+def _run(
+    experiment: Experiment,
+    *,
+    offline: bool,
+    refresh: bool,
+    retry: frozenset[Status],
+    data_dir: Path | None,
+    folder: RunFolder,
+    store: Store | Path | None,
+    progress: Progress,
+) -> RunResult:
+    blocks = load_blocks(experiment, data_dir=data_dir, progress=progress.downloading)
+    active = store if isinstance(store, Store) else Store(store, read_only=offline)
+    try:
+        started = folder.refresh_started() if refresh else None
+        since = (started or datetime.now(UTC)) if refresh else None
+        plans = make_plan(experiment, blocks, active, refresh=since, retry=retry)
         if offline:
             _refuse_missing(plans)
-        outcomes = _ask_all(plans, active, progress, result)
+        folder.prepare(experiment.name)
+        if since is not None:
+            folder.start_refresh(since)
+        outcomes = ask(plans, active, progress)
         progress.reading()
+        result = RunResult(
+            folder,
+            sent=len(outcomes.paid),
+            cost=outcomes.cost,
+            interrupted=outcomes.interrupted,
+            refused=outcomes.refused,
+        )
+        # Without its manifest a folder holds no run: half of one cannot be taken for a whole.
+        (folder.path / "manifest.json").unlink(missing_ok=True)
         with folder.writing("experiment.toml") as file:
             file.write(experiment.to_toml())
         folder.write_json("environment.json", environment())
@@ -149,11 +183,12 @@ def run(
             for plan in plans:
                 for row in _rows(plan, active, outcomes, result):
                     file.write(json_line(row))
-        # Written last: its presence says that the folder holds a run.
-        folder.write_json("manifest.json", _manifest(plans, blocks, result))
+        if result.complete:
+            folder.end_refresh()
+        folder.write_json("manifest.json", _manifest(experiment, plans, blocks, result))
     finally:
-        if owned is not None:
-            owned.close()
+        if active is not store:
+            active.close()
     return result
 
 
@@ -162,11 +197,11 @@ def results_folder(experiment: Experiment, out: str | Path | None) -> RunFolder:
     if out is not None:
         return RunFolder(Path(out))
     if experiment.path is None:
-        return RunFolder(Path("runs") / "experiment")
-    if experiment.path.name == "experiment.toml":
-        # The resolved file of a results folder: running it again refreshes that folder.
+        return RunFolder(Path("runs") / experiment.name)
+    if RunFolder(experiment.path.parent).holds(experiment.path):
+        # The resolved file of a results folder: running it again renews that folder.
         return RunFolder(experiment.path.parent)
-    return RunFolder.beside(experiment.path)
+    return RunFolder(experiment.path.with_suffix(""))
 
 
 def _refuse_missing(plans: Sequence[SystemPlan]) -> None:
@@ -180,174 +215,29 @@ def _refuse_missing(plans: Sequence[SystemPlan]) -> None:
         )
 
 
-def _ask_all(
-    plans: Sequence[SystemPlan], store: Store, progress: Progress, result: RunResult
-) -> _Outcomes:
-    """Send every pending request; answers go to the store as they come."""
-    outcomes = _Outcomes()
-    pending = [plan for plan in plans if plan.pending]
-    for plan in pending:
-        plan.backend.check()
-    if pending:
-        # A second interrupt ends the waiting for answers in flight: they alone are lost.
-        with suppress(KeyboardInterrupt, asyncio.CancelledError):
-            asyncio.run(_ask(pending, store, progress, result, outcomes))
-    return outcomes
-
-
-async def _ask(
-    plans: Sequence[SystemPlan],
-    store: Store,
-    progress: Progress,
-    result: RunResult,
-    outcomes: _Outcomes,
-) -> None:
-    loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
-
-    def interrupt() -> None:
-        if result.interrupted and main is not None:
-            main.cancel()
-        result.interrupted = True
-        progress.stopping()
-
-    # Requests in flight, kept until their answer is stored beside them.
-    sent: dict[str, dict[str, Any]] = {}
-
-    def sending(plan: SystemPlan) -> Iterator[tuple[str, dict[str, Any]]]:
-        for key, request in plan.requests():
-            if result.interrupted:
-                return
-            sent[key] = request
-            yield key, request
-
-    restore = _on_signals(loop, interrupt)
-    try:
-        for plan in plans:
-            progress.planned(plan)
-            try:
-                async with aclosing(plan.backend.answers(sending(plan))) as answers:
-                    async for key, outcome in answers:
-                        request = sent.pop(key)
-                        if isinstance(outcome, Answer):
-                            store.put(key, request, outcome)
-                            outcomes.paid.add(key)
-                            result.sent += 1
-                            result.cost = _add(result.cost, outcome.cost)
-                        else:
-                            outcomes.failures[key] = outcome
-                        progress.answered(plan, plan.pending[key][0], outcome)
-            except EndpointError as error:
-                result.stopped_by = error
-                result.failures[plan.system.name] = len(plan.pending)
-            finally:
-                await plan.backend.aclose()
-            if result.interrupted:
-                break
-    finally:
-        restore()
-
-
-def _on_signals(loop: asyncio.AbstractEventLoop, handler: Callable[[], None]) -> Callable[[], None]:
-    """Call ``handler`` on SIGINT and SIGTERM; returns what undoes it."""
-    installed: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Not on Windows, nor outside the main thread: there an interrupt ends the run at once.
-        with suppress(NotImplementedError, ValueError, RuntimeError):
-            loop.add_signal_handler(number, handler)
-            installed.append(number)
-
-    def restore() -> None:
-        for number in installed:
-            loop.remove_signal_handler(number)
-
-    return restore
-
-
-def _add(total: int | None, cost: int | None) -> int | None:
-    """A sum with an unknown term is unknown."""
-    return None if total is None or cost is None else total + cost
-
-
 def _rows(
-    plan: SystemPlan, store: Store, outcomes: _Outcomes, result: RunResult
+    plan: SystemPlan, store: Store, outcomes: Outcomes, result: RunResult
 ) -> Iterator[dict[str, Any]]:
     """The lines of ``predictions.jsonl`` of one system, in the order of its examples."""
     for cell in plan.cells:
         for start in range(0, len(cell.keys), _STEP):
             indices = range(start, min(start + _STEP, len(cell.keys)))
-            answers = store.get_many([k for i in indices if (k := cell.keys[i]) is not None])
+            answers = store.get_many(k for i in indices if (k := cell.keys[i]) is not None)
             for index in indices:
                 key = cell.keys[index]
-                answer = None if key is None else answers.get(key)
-                failure = None if key is None else outcomes.failures.get(key)
-                # The first place that asked for a key paid for it; later ones are cached.
-                first = None if key not in outcomes.paid else plan.pending.get(key)
-                paid = first is not None and first[0] is cell and first[1] == index
-                yield _row(plan, cell, index, answer, failure, paid, result)
-
-
-def _row(
-    plan: SystemPlan,
-    cell: Cell,
-    index: int,
-    answer: Answer | None,
-    failure: Failure | None,
-    paid: bool,
-    result: RunResult,
-) -> dict[str, Any]:
-    example = cell.block.examples[index]
-    reply: Reply | None = None
-    status = cell.statuses[index]
-    if failure is not None:
-        # Asked anew and failed: an older answer, if there is one, does not stand in for it.
-        status = _status(failure)
-        result.failed += 1
-    elif status is None and answer is None:
-        status = Status.UNSENT
-        result.unsent += 1
-    if status is None and answer is not None:
-        reply = plan.backend.reply(answer, cached=not paid)
-        result.cached += not paid
-        prediction = plan.read(cell, index, reply)
-    else:
-        assert status is not None
-        prediction = Prediction(example.id, {}, status)
-    result.examples += 1
-    row: dict[str, Any] = {
-        "dataset": example.dataset,
-        "language": example.language,
-        "example_id": example.id,
-        "system": plan.system.name,
-        **prediction_json(prediction),
-        "prompt_sha256": cell.prompt_hashes[index],
-    }
-    if reply is not None:
-        usage = reply.usage
-        row |= {
-            "finish_reason": reply.finish_reason,
-            "reply": reply.text,
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "cached_tokens": usage.cached_tokens,
-                "reasoning_tokens": usage.reasoning_tokens,
-            },
-            "cost": None if reply.cost is None else dollars(reply.cost),
-            "latency_s": reply.latency_s,
-            "cached": reply.cached,
-            "served_by": reply.served_by,
-        }
-    else:
-        row |= {"finish_reason": None, "reply": None, "usage": None, "cost": None}
-        row |= {"latency_s": None, "cached": False, "served_by": None}
-    if failure is not None:
-        row["error"] = failure.message
-    translation = cell.english[index]
-    if translation is not None:
-        row["english"] = translation.text
-        row["translation"] = {"source": translation.source, "flags": translation.flags}
-    return row
+                result.examples += 1
+                if key is None:
+                    yield _row(plan, cell, index, Status.UNTRANSLATED)
+                elif key in outcomes.failures:
+                    # Asked anew and failed: an older answer does not stand in for it.
+                    result.failed += 1
+                    failure = outcomes.failures[key]
+                    yield _row(plan, cell, index, _status(failure), error=failure.message)
+                elif key not in answers:
+                    result.unsent += 1
+                    yield _row(plan, cell, index, Status.UNSENT)
+                else:
+                    yield _answered(plan, cell, index, answers[key], outcomes, result)
 
 
 def _status(failure: Failure) -> Status:
@@ -356,12 +246,83 @@ def _status(failure: Failure) -> Status:
     return Status.FILTERED if failure.filtered else Status.ERROR
 
 
-def _manifest(plans: Sequence[SystemPlan], blocks: Sequence[Any], result: RunResult) -> Any:
+def _answered(
+    plan: SystemPlan,
+    cell: Cell,
+    index: int,
+    answer: Answer,
+    outcomes: Outcomes,
+    result: RunResult,
+) -> dict[str, Any]:
+    key = cell.keys[index]
+    assert key is not None
+    # The place that asked for a key paid for it; for every other it was in the store.
+    asker, its_index = outcomes.paid.get(key, (None, None))
+    cached = not (asker is cell and its_index == index)
+    result.cached += cached
+    result.stale += key in plan.pending and key not in outcomes.paid
+    reply = plan.backend.reply(answer, cached=cached)
+    return _row(plan, cell, index, plan.read(cell, index, reply), reply)
+
+
+def _row(
+    plan: SystemPlan,
+    cell: Cell,
+    index: int,
+    read: Prediction | Status,
+    reply: Reply | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """One line of ``predictions.jsonl``."""
+    example = cell.block.examples[index]
+    prediction = read if isinstance(read, Prediction) else Prediction(example.id, {}, read)
+    row: dict[str, Any] = {
+        "dataset": example.dataset,
+        "language": example.language,
+        "example_id": example.id,
+        "system": plan.system.name,
+        **prediction_json(prediction),
+        "prompt_sha256": cell.prompt_hashes[index],
+        "key": cell.keys[index],
+        "finish_reason": None if reply is None else reply.finish_reason,
+        "reply": None if reply is None else reply.text,
+        "usage": None if reply is None else _usage(reply),
+        "cost": None if reply is None or reply.cost is None else dollars(reply.cost),
+        "latency_s": None if reply is None else reply.latency_s,
+        "cached": reply is not None and reply.cached,
+        "served_by": None if reply is None else reply.served_by,
+    }
+    if error is not None:
+        row["error"] = error
+    translation = cell.english[index]
+    if translation is not None:
+        row["english"] = translation.text
+        row["translation"] = {"source": translation.source, "flags": translation.flags}
+    return row
+
+
+def _usage(reply: Reply) -> dict[str, int | None]:
+    usage = reply.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
+
+
+def _manifest(
+    experiment: Experiment,
+    plans: Sequence[SystemPlan],
+    blocks: Sequence[Block],
+    result: RunResult,
+) -> dict[str, Any]:
     """What was asked, by name and hash: all that scores and signatures need besides the lines."""
     return {
         "layout": LAYOUT,
         "version": __version__,
-        "complete": result.unsent == 0,
+        "experiment": experiment.name,
+        "complete": result.complete,
         "blocks": [
             {
                 "dataset": block.dataset.name,
@@ -377,10 +338,15 @@ def _manifest(plans: Sequence[SystemPlan], blocks: Sequence[Any], result: RunRes
                 "name": plan.system.name,
                 "backend": plan.system.backend,
                 "model": plan.system.settings.model,
-                "strategy": plan.system.strategy,
+                "strategy": plan.template.name,
                 "wrap": plan.system.wrap,
                 "answers": plan.template.answers,
-                "translation": None if plan.translator is None else plan.translator.identity,
+                "translation": plan.translation,
+                "english_sha256": {
+                    f"{cell.block.dataset.name}/{cell.block.language}": cell.english_sha256()
+                    for cell in plan.cells
+                    if plan.translation is not None
+                },
                 "left_out": plan.left_out,
                 "prompts": {
                     cell.block.dataset.name: {

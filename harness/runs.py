@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from harness.errors import RunFolderError
-from harness.records import Annotation, Dropped, Example, Prediction, Status
+from harness.records import Annotation, Example, Prediction
 
 #: The version of the files' layout; a reader refuses a newer one.
 LAYOUT = 1
@@ -28,9 +29,23 @@ LAYOUT = 1
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
+# What is read of each entry of the manifest.
+_MANIFEST = {
+    "blocks": {"dataset", "language", "split", "n", "examples_sha256"},
+    "systems": {"name", "strategy", "backend", "wrap", "answers", "translation", "english_sha256"}
+    | {"left_out", "prompts"},
+}
+
+# Holds the moment from which on answers count as refreshed.
+_REFRESH = ".refresh"
+
+
 def json_line(value: Any) -> str:
     """A value as one line of a JSONL file."""
     return _encode(value) + "\n"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +55,6 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def beside(cls, experiment: Path) -> RunFolder:
-        """The folder of an experiment file: beside it, of the same name."""
-        return cls(experiment.with_suffix(""))
-
-    @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """A folder that holds a run, given as itself or as its experiment file.
 
@@ -52,7 +62,7 @@ class RunFolder:
             RunFolderError: there is no run in it.
         """
         folder = Path(path)
-        if folder.suffix == ".toml":
+        if folder.suffix == ".toml" and not folder.is_dir():
             folder = folder.with_suffix("")
         if not (folder / "manifest.json").is_file():
             runs = sorted(str(run.path) for run in list_runs())
@@ -67,12 +77,25 @@ class RunFolder:
         """The folder's own name."""
         return self.path.resolve().name
 
-    def prepare(self) -> None:
-        """Make the folder, and make sure now that it can be written to.
+    def holds(self, experiment: Path) -> bool:
+        """Whether a file is this folder's own resolved experiment."""
+        resolved = self.path / "experiment.toml"
+        return experiment == resolved and (self.path / "manifest.json").is_file()
+
+    def prepare(self, experiment: str) -> None:
+        """Make the folder for an experiment's results, and make sure that it can be written to.
 
         Raises:
-            RunFolderError: it cannot; nothing has been asked or paid yet.
+            RunFolderError: it cannot, or it holds the results of another experiment; nothing has
+                been asked or paid yet.
         """
+        if (self.path / "manifest.json").is_file():
+            holds = self.read_json("manifest.json").get("experiment")
+            if holds != experiment:
+                raise RunFolderError(
+                    f"{self.path}: holds the results of experiment '{holds}', not of "
+                    f"'{experiment}'. Choose another folder with --out DIR."
+                )
         probe = self.path / f".write-{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -83,6 +106,22 @@ class RunFolder:
                 f"{self.path}: results cannot be written here ({error.strerror}). "
                 f"Choose another folder with --out DIR."
             ) from None
+
+    def refresh_started(self) -> datetime | None:
+        """When a refresh began that was not brought to an end."""
+        try:
+            return datetime.fromisoformat((self.path / _REFRESH).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def start_refresh(self, moment: datetime) -> None:
+        """Note when a refresh began, so that it can go on after an interruption."""
+        with self.writing(_REFRESH) as file:
+            file.write(moment.isoformat())
+
+    def end_refresh(self) -> None:
+        """Nothing is left to go on with."""
+        (self.path / _REFRESH).unlink(missing_ok=True)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[str]]:
@@ -121,20 +160,37 @@ class RunFolder:
                 f"{path}: cannot be read ({error.strerror}). Run the experiment again: "
                 f"answers come from the store."
             ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _damaged(path, 1, error) from None
-        if isinstance(value, dict) and int(value.get("layout", LAYOUT)) > LAYOUT:
+        layout = value.get("layout", LAYOUT) if isinstance(value, dict) else LAYOUT
+        if isinstance(layout, int) and layout > LAYOUT:
             raise RunFolderError(
-                f"{path}: written by a newer version (layout {value['layout']}, this one reads "
-                f"{LAYOUT}). Update the harness."
+                f"{path}: written by a newer version (layout {layout}, this one reads {LAYOUT}). "
+                f"Update the harness."
             )
         return value
 
-    def lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """The objects of one JSONL file of this folder.
+    def manifest(self) -> dict[str, Any]:
+        """The manifest: what was asked.
 
         Raises:
-            RunFolderError: it is missing or damaged; the message names file and line.
+            RunFolderError: it is missing or damaged.
+        """
+        value = self.read_json("manifest.json")
+        for key, needed in _MANIFEST.items():
+            rows = value.get(key) if isinstance(value, dict) else None
+            if not isinstance(rows, list) or not all(
+                isinstance(row, dict) and needed <= row.keys() for row in rows
+            ):
+                raise _damaged(self.path / "manifest.json", 1, ValueError(f"no usable `{key}`"))
+        return dict(value)
+
+    def lines(self, name: str, read: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+        """What ``read`` makes of each object of one JSONL file of this folder.
+
+        Raises:
+            RunFolderError: the file is missing or damaged, or ``read`` could not make sense of a
+                line; the message names file and line.
         """
         path = self.path / name
         number = 0
@@ -145,10 +201,12 @@ class RunFolder:
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise ValueError("not an object")
-                    yield row
+                    yield read(row)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read ({error.strerror}).") from None
-        except ValueError as error:
+        except KeyError as error:
+            raise _damaged(path, number, ValueError(f"no {error}")) from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(path, number, error) from None
 
 
@@ -229,20 +287,6 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
             {"stage": d.stage, "reason": d.reason, "item": d.item} for d in prediction.dropped
         ],
     }
-
-
-def prediction_from(row: Mapping[str, Any]) -> Prediction:
-    """The reverse of :func:`prediction_json`."""
-    return Prediction(
-        example_id=row["example_id"],
-        stages={
-            stage: tuple(annotation_from(a) for a in annotations)
-            for stage, annotations in row["stages"].items()
-        },
-        status=Status(row["status"]),
-        repairs=tuple(row.get("repairs", ())),
-        dropped=tuple(Dropped(d["stage"], d["reason"], d["item"]) for d in row.get("dropped", ())),
-    )
 
 
 def environment() -> dict[str, Any]:

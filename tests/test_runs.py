@@ -14,9 +14,9 @@ from harness.errors import RunFolderError
 from harness.records import Annotation, Dropped, Example, Prediction, Status
 from harness.runs import (
     RunFolder,
+    annotation_from,
     example_from,
     example_json,
-    prediction_from,
     prediction_json,
 )
 
@@ -65,8 +65,14 @@ def test_round_trip_through_the_files(
                 file.write(json.dumps(example_json(e), ensure_ascii=False) + "\n")
         # Strict UTF-8, so that any other program can read it too.
         (Path(name) / "predictions.jsonl").read_text("utf-8")
-        assert [prediction_from(row) for row in folder.lines("predictions.jsonl")] == predictions
-        assert [example_from(row) for row in folder.lines("examples.jsonl")] == examples
+        found = list(folder.lines("predictions.jsonl", dict))
+        for row, p in zip(found, predictions, strict=True):
+            assert row["example_id"] == p.example_id
+            assert row["status"] == p.status
+            for stage, annotations in p.stages.items():
+                assert tuple(map(annotation_from, row["stages"][stage])) == annotations
+            assert [Dropped(**d) for d in row["dropped"]] == list(p.dropped)
+        assert list(folder.lines("examples.jsonl", example_from)) == examples
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -89,4 +95,4 @@ def test_damaged_lines_are_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "predictions.jsonl"
     path.write_bytes(b"{}\n" + content)
     with pytest.raises(RunFolderError, match=r"predictions\.jsonl:2: damaged"):
-        list(RunFolder(tmp_path).lines("predictions.jsonl"))
+        list(RunFolder(tmp_path).lines("predictions.jsonl", dict))

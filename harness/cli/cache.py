@@ -120,7 +120,7 @@ def _explain_experiment(store: object, file: Path, data_dir: Path | None) -> Non
 
     assert isinstance(store, Store)
     experiment = load_experiment(file)
-    blocks = load_blocks(experiment, limit=None, data_dir=data_dir)
+    blocks = load_blocks(experiment, data_dir=data_dir)
     for plan in make_plan(experiment, blocks, store):
         examples = sum(len(cell.keys) for cell in plan.cells)
         print(f"{plan.system.name}: {len(plan.pending)} of {examples} answers are missing.")
@@ -196,7 +196,7 @@ def export(
             from harness.plan import load_blocks, make_plan
 
             loaded = load_experiment(experiment)
-            blocks = load_blocks(loaded, limit=None, data_dir=data_dir)
+            blocks = load_blocks(loaded, data_dir=data_dir)
             plans = make_plan(loaded, blocks, store)
             keys = [k for plan in plans for cell in plan.cells for k in cell.keys if k is not None]
         count = export_answers(store, file, keys=keys, model=model, kind=kind)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from harness.asking import Progress
 from harness.models.pricing import show_cost
 from harness.records import Answer, Failure
-from harness.runner import Progress, RunResult
+from harness.runner import RunResult
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -51,12 +54,13 @@ class LiveProgress(Progress):
         if done >= total:
             print(f"fetched {path} ({total / 1000:.0f} kB)", file=sys.stderr)
 
-    def planned(self, plan: SystemPlan) -> None:
+    def planned(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         pending: dict[int, int] = {}
-        for cell, _ in plan.pending.values():
+        for key in keys:
+            cell, _ = plan.pending[key]
             pending[id(cell)] = pending.get(id(cell), 0) + 1
         if not sys.stderr.isatty():
-            print(f"{plan.system.name}: sending {len(plan.pending)} requests", file=sys.stderr)
+            print(f"{plan.system.name}: sending {len(keys)} requests", file=sys.stderr)
             return
         if self._bars is None:
             self._bars = _bars()
@@ -73,7 +77,7 @@ class LiveProgress(Progress):
                 cost="",
             )
 
-    def answered(self, plan: SystemPlan, cell: Cell, outcome: Answer | Failure) -> None:
+    def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
         if isinstance(outcome, Failure):
             self._failed[id(cell)] = self._failed.get(id(cell), 0) + 1
             self._failures[outcome.message] = self._failures.get(outcome.message, 0) + 1
@@ -114,15 +118,19 @@ class LiveProgress(Progress):
             parts.append(f"{result.failed} failed")
         if result.unsent:
             parts.append(f"{result.unsent} not sent")
+        if result.stale:
+            parts.append(f"{result.stale} not asked anew")
         parts.append(f"paid {show_cost(result.cost)}")
         print(" · ".join(parts))
         for message, count in sorted(self._failures.items(), key=lambda item: -item[1])[:3]:
             print(f"  failed {count} ×: {message}")
-        if result.unsent:
+        if not result.complete:
             print("The run is incomplete: give the same command again and it goes on from here.")
         elif result.failed:
             print("Failed calls cost nothing and are made again by the same command.")
-        print(f"Results: {result.folder.path}")
+        path = result.folder.path.absolute()
+        here = Path.cwd()
+        print(f"Results: {path.relative_to(here) if path.is_relative_to(here) else path}")
 
 
 def _bars() -> Bars:

@@ -50,13 +50,14 @@ def settings_for(
     try:
         return settings.model_validate(values)  # type: ignore[no-any-return]
     except ValidationError as error:
+        from harness.models.base import complaint
+
         first = error.errors(include_url=False, include_input=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             choices = [*also, *settings.model_fields]
-            raise ExperimentError(f"{where}: {unknown('key', key, choices)}") from None
-        said = first["msg"].removeprefix("Value error, ")
-        raise ExperimentError(f"{where}: " + (f"`{key}`: " if key else "") + f"{said}.") from None
+            key = unknown("key", str(first["loc"][0]), choices)
+            raise ExperimentError(f"{where}: {key}") from None
+        raise ExperimentError(f"{where}: {complaint(error)}") from None
 
 
 def open_backend(settings: Settings) -> Backend:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.models.pricing import Price
 from harness.records import Answer, Failure, Prompt, Reply
@@ -25,15 +26,27 @@ class Settings(BaseModel):
 
     backend: ClassVar[str]
     default_wrap: ClassVar[Wrap] = "chat"
+    #: The keys whose value is the path of a file.
+    paths: ClassVar[tuple[str, ...]] = ()
 
     model: str = Field(min_length=1)
     concurrency: int = Field(default=64, ge=1, le=10_000)
 
 
+def complaint(error: ValidationError) -> str:
+    """A validation's first complaint as a sentence.
+
+    The value itself is not repeated: it may be a key pasted into the wrong place.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    return (f"`{key}`: " if key else "") + f"{said}."
+
+
 class Backend(Protocol):
     """A model behind some engine or server."""
 
-    wrap_default: Wrap
     #: What its tokens cost; ``None`` where that is unknown.
     price: Price | None
 
@@ -54,14 +67,15 @@ class Backend(Protocol):
         ...
 
     def answers(
-        self, requests: Iterable[tuple[K, Mapping[str, Any]]]
+        self, requests: Iterable[tuple[K, Mapping[str, Any]]], stop: asyncio.Event | None = None
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Send requests and yield what came of each, as they complete.
 
         ``requests`` is read lazily, one more whenever a call may start. At any moment at most
         ``concurrency`` calls are in flight or answered and not yet taken by the caller, so that
         nothing more than those is lost with the process. Closing the iterator cancels what is
-        in flight.
+        in flight. Once ``stop`` is set nothing more is sent, calls that wait for another attempt
+        are given up without an outcome, and those in flight are waited for.
 
         Raises:
             EndpointError: the server refuses every call.

@@ -53,7 +53,8 @@ def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
     message = clean(
         f"HTTP {status}: {said if isinstance(said, str) else error.response.text}", hidden
     )
-    codes = {error.code, error.type}
+    # A server may put anything there.
+    codes = {code for code in (error.code, error.type) if isinstance(code, str)}
     if status in _CONCERNS_ALL or _QUOTA in codes:
         return Refused(message, status)
     if status in _AGAIN or status >= 500:
@@ -89,9 +90,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return seconds if math.isfinite(seconds) and seconds >= 0 else None
     try:
         date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-    except (TypeError, ValueError):
+        return max(0.0, date.timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(0.0, date.timestamp() - time.time())
 
 
 def secrets(key: str) -> tuple[str, ...]:

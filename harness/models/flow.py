@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -32,19 +33,26 @@ _LONGEST_BACKOFF_S = 30.0
 _LONGEST_RETRY_AFTER_S = 600.0
 
 
+class Stopped(Exception):
+    """A call that was given up while it slept, because the stream was stopped."""
+
+
 async def stream(
     requests: Iterable[tuple[K, R]],
     call: Callable[[R, Nap], Awaitable[T]],
     concurrency: int,
+    stop: asyncio.Event | None = None,
 ) -> AsyncGenerator[tuple[K, T], None]:
     """Call for every request, ``concurrency`` at a time; yield results as they complete.
 
     A call holds a slot from its start until its result has been taken *and* the next one is
     asked for, so that results that nobody has stored yet never outnumber the slots. ``call`` is
     given a ``nap`` that lets go of the slot while it sleeps. An exception of a call is raised
-    here; closing the stream cancels what is under way.
+    here; closing the stream cancels what is under way. Once ``stop`` is set no request is taken
+    and sleeping calls are given up without a result; those in flight are waited for.
     """
     source = iter(requests)
+    stop = stop or asyncio.Event()
     slots = asyncio.Semaphore(concurrency)
     # Finished calls, and None where a slot came free because its call sleeps.
     events: asyncio.Queue[tuple[K, asyncio.Task[T]] | None] = asyncio.Queue()
@@ -54,7 +62,11 @@ async def stream(
     async def nap(seconds: float) -> None:
         slots.release()
         events.put_nowait(None)
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        if stop.is_set():
+            raise Stopped
         await slots.acquire()
 
     def finished(key: K, task: asyncio.Task[T]) -> None:
@@ -62,7 +74,10 @@ async def stream(
 
     try:
         while True:
-            while not exhausted and not slots.locked() and len(running) < concurrency * _SLEEPERS:
+            while (
+                not (exhausted or stop.is_set() or slots.locked())
+                and len(running) < concurrency * _SLEEPERS
+            ):
                 try:
                     key, request = next(source)
                 except StopIteration:
@@ -82,6 +97,8 @@ async def stream(
                 continue
             key, task = event
             running.discard(task)
+            if isinstance(task.exception(), Stopped):
+                continue  # it let go of its slot when it fell asleep
             yield key, task.result()
             slots.release()
     finally:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CredentialsError, EndpointError
 from harness.models import failures, flow
-from harness.models.base import K, Wrap
+from harness.models.base import K
 from harness.models.openai_settings import OPENAI_URL, OpenAISettings
 from harness.models.pricing import find_price
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
@@ -53,8 +53,6 @@ class OpenAIBackend:
     back, unless one of them succeeded; after a first success such answers are failures of their
     calls alone.
     """
-
-    wrap_default: Wrap = "chat"
 
     def __init__(self, settings: OpenAISettings) -> None:
         self.settings = settings
@@ -94,7 +92,7 @@ class OpenAIBackend:
         self._key()
 
     async def answers(
-        self, requests: Iterable[tuple[K, Mapping[str, Any]]]
+        self, requests: Iterable[tuple[K, Mapping[str, Any]]], stop: asyncio.Event | None = None
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Send requests, at most ``concurrency`` at a time; yield as they complete.
 
@@ -110,7 +108,8 @@ class OpenAIBackend:
             # Failures met while it looks as if every call were refused, until the calls in flight
             # have told. The first answer among them ends the suspicion.
             held: list[tuple[K, Answer | Failure]] = []
-            calls = flow.stream(self._while_welcome(source), self._call, self.settings.concurrency)
+            welcome = self._while_welcome(source)
+            calls = flow.stream(welcome, self._call, self.settings.concurrency, stop)
             async with aclosing(calls):
                 async for key, outcome in calls:
                     if self._refused:
@@ -163,12 +162,18 @@ class OpenAIBackend:
         if self._client is None:
             self._client = self._connect()
         client = self._client
-        outcome = await flow.persist(
-            lambda: self._attempt(client, request),
-            nap,
-            attempts=self.settings.max_attempts,
-            backoff_s=self.settings.backoff_s,
-        )
+        try:
+            outcome = await flow.persist(
+                lambda: self._attempt(client, request),
+                nap,
+                attempts=self.settings.max_attempts,
+                backoff_s=self.settings.backoff_s,
+            )
+        except flow.Stopped:
+            raise
+        except Exception as error:
+            # Whatever a server does to one call, the others go on.
+            return Failure(self._clean(f"{type(error).__name__}: {error}"))
         if isinstance(outcome, Answer):
             self._succeeded = True
         elif isinstance(outcome, failures.Refused) or (

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from harness.errors import ExperimentError, unknown
 from harness.models import flow
-from harness.models.base import K, Settings, Wrap
+from harness.models.base import K, Settings
 from harness.models.pricing import find_price
 from harness.models.replies import read_reply
 from harness.records import Answer, Failure, Prompt, Reply
@@ -56,6 +56,7 @@ class ScriptedSettings(Settings):
     """
 
     backend: ClassVar[str] = "scripted"
+    paths: ClassVar[tuple[str, ...]] = ("answers",)
 
     model: str = "capitals"
     answers: str | None = None
@@ -181,8 +182,6 @@ class Script:
 class ScriptedBackend:
     """The script as a backend, in this process and without any network."""
 
-    wrap_default: Wrap = "chat"
-
     def __init__(self, settings: ScriptedSettings) -> None:
         self.settings = settings
         self.script = Script(settings)
@@ -221,10 +220,10 @@ class ScriptedBackend:
         """Nothing is needed."""
 
     async def answers(
-        self, requests: Iterable[tuple[K, Mapping[str, Any]]]
+        self, requests: Iterable[tuple[K, Mapping[str, Any]]], stop: asyncio.Event | None = None
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Answer requests as they complete; faults are met as a hosted backend meets them."""
-        calls = flow.stream(requests, self._call, self.settings.concurrency)
+        calls = flow.stream(requests, self._call, self.settings.concurrency, stop)
         async with aclosing(calls):
             async for key, outcome in calls:
                 yield key, outcome

@@ -61,6 +61,23 @@ Value = str | Word | Group
 Item = tuple[str | None, Value]
 
 
+def empty_list(start: int) -> Group:
+    """A list with nothing in it, for what stands for one."""
+    group = Group("[", start)
+    group.closed = True
+    return group
+
+
+def unwrapped(group: Group) -> Group:
+    """What is in parentheses that are only there to wrap a statement."""
+    inner: Value = group
+    while isinstance(inner, Group) and inner.bracket == "(" and not inner.name:
+        if len(inner.items) != 1 or inner.comma:
+            return inner
+        inner = inner.items[0][1]
+    return inner if isinstance(inner, Group) else group
+
+
 class Reader:
     """Reads the values of one text.
 

@@ -45,6 +45,9 @@ _VARIABLES = ("guidelines", "text", "eng_text", "assign", "literal")
 _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
+# A prompt is the same each time it is rendered: nothing random, and only the variables above.
+del _ENVIRONMENT.filters["random"]
+_ENVIRONMENT.globals.clear()
 _OTHER_FILES = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
 
 
@@ -250,7 +253,7 @@ def _read(path: Path, variables: tuple[str, ...]) -> Template:
             f"whole prompt. Copy in what it takes from elsewhere."
         )
     used = meta.find_undeclared_variables(tree)
-    for name in sorted(used - set(variables) - set(_ENVIRONMENT.globals)):
+    for name in sorted(used - set(variables)):
         line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
         raise TemplateError(f"{path}:{line}: {unknown('variable', name, variables)}")
     compiled = jinja2.Template.from_code(_ENVIRONMENT, code, {})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from harness.prompting.elements import Elements, is_nothing, is_object
-from harness.prompting.reading import Group, Reader, Value, Word
+from harness.prompting.reading import Group, Reader, Word, empty_list, unwrapped
 from harness.prompting.repairs import Notes
 from harness.prompting.tokens import FOLLOW, NAME, QUOTE, SPACE, Strings
 
@@ -145,7 +145,7 @@ class Statements:
         first = self._answers[0]
         if found["nothing"]:
             self._notes["none_list"] = None
-            self._assign(first, _empty(found.start("nothing")))
+            self._assign(first, empty_list(found.start("nothing")))
             return found.end("nothing")
         if found["quote"]:
             end = self._string(found.start("quote"))
@@ -160,7 +160,7 @@ class Statements:
                 self._forget(before)
                 self._notes["prose"] = None
             else:
-                self._assign(first, _unwrapped(group))
+                self._assign(first, unwrapped(group))
         return self._line(group.end)
 
     def _string(self, start: int) -> int | None:
@@ -218,12 +218,12 @@ class Statements:
                 return None
             group = self._reader.group(value.start("open"))
             end = group.end
-            group = _unwrapped(group)
+            group = unwrapped(group)
         elif value["nothing"]:
             if not _END_OF_STATEMENT.match(text, value.end()):
                 return None
             self._notes["none_list"] = None
-            group = _empty(value.start("nothing"))
+            group = empty_list(value.start("nothing"))
             end = value.end("nothing")
         elif value["call"]:
             if not self._elements.is_class(value["call"]):
@@ -329,7 +329,7 @@ class Statements:
                 self._assign(name, value)
             elif isinstance(value, Word) and is_nothing(self._text, value):
                 self._notes["none_list"] = None
-                self._assign(name, _empty(value.start))
+                self._assign(name, empty_list(value.start))
             else:
                 continue
             taken = True
@@ -391,19 +391,3 @@ class Statements:
 
 def _plain(name: str) -> str:
     return name.casefold().replace("_", "").replace(" ", "").replace("-", "")
-
-
-def _empty(start: int) -> Group:
-    group = Group("[", start)
-    group.closed = True
-    return group
-
-
-def _unwrapped(group: Group) -> Group:
-    """What parentheses hold that are only there to wrap a statement."""
-    inner: Value = group
-    while isinstance(inner, Group) and inner.bracket == "(" and not inner.name:
-        if len(inner.items) != 1 or inner.comma:
-            return inner
-        inner = inner.items[0][1]
-    return inner if isinstance(inner, Group) else group

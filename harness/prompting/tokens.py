@@ -129,7 +129,7 @@ _PLAIN_ESCAPES = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udfff]")
 # A string of adjacent literals is followed no further than this, which bounds the time.
-_MOST_ADJACENT = 16
+_MOST_ADJACENT = 8
 
 
 def decode(body: str, prefix: str | None, notes: Notes) -> str:

@@ -3,140 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError, UsageError, unknown
 from harness.models.pricing import dollars
 from harness.report.results import Results, ScoredCell, Tally, load_results, reread
-from harness.runs import LAYOUT, RunFolder
+from harness.report.rows import MACRO, Comparison, ScoreRow
+from harness.runs import RunFolder
 from harness.scoring import Paired, Resampled, average, holm, micro, resample, signature
 from harness.scoring.rows import Row
 from harness.scoring.rules import check_rule
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLUMNS = ("precision", "recall", "statuses", "flags", "tokens", "cost", "cost_per_point")
-MACRO = "macro"
-
-
-def check_columns(columns: str | Iterable[str]) -> list[str]:
-    """The columns that a comma-separated text names.
-
-    Raises:
-        UsageError: one is not a column.
-    """
-    names = columns.split(",") if isinstance(columns, str) else columns
-    found = [name.strip() for name in names if name.strip()]
-    for name in found:
-        if name not in COLUMNS:
-            raise UsageError("--columns: " + unknown("column", name, COLUMNS))
-    return found
-
-
-@dataclass(slots=True)
-class ScoreRow:
-    """One system on one dataset and language (or ``macro``). Scores are percentages.
-
-    ``difference`` and what follows are against the baseline, paired by sentence; ``p`` is the
-    paired bootstrap's, ``p_holm`` the same adjusted over the languages of the dataset.
-    ``languages`` is how many a macro row averages.
-    """
-
-    dataset: str
-    language: str
-    system: str
-    rule: str
-    n: int
-    precision: float
-    recall: float
-    f1: float
-    f1_low: float
-    f1_high: float
-    difference: float | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    languages: int = 1
-    hallucinated: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    flags: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: str | None = None
-    cost_per_point: float | None = None
-    signature: str = ""
-
-    @classmethod
-    def columns(cls) -> Iterator[str]:
-        """The names of the columns, in order."""
-        return (f.name for f in fields(cls))
-
-    @property
-    def cost_nanos(self) -> int | None:
-        """The cost in nano-dollars, ``None`` where unknown."""
-        return None if self.cost is None else int(Decimal(self.cost) * 10**9)
-
-    def as_record(self) -> dict[str, Any]:
-        """The row as a mapping, figures rounded to what they can carry."""
-        record = {name: getattr(self, name) for name in self.columns()}
-        return {k: round(v, 6) if isinstance(v, float) else v for k, v in record.items()}
-
-
-@dataclass(slots=True)
-class Comparison:
-    """Rows of several systems under one rule; ``notes`` are what a reader must know of them."""
-
-    rule: str
-    baseline: str
-    systems: list[str]
-    rows: list[ScoreRow]
-    totals: dict[str, Tally]
-    notes: list[str]
-
-    @property
-    def places(self) -> list[tuple[str, str]]:
-        """Dataset and language of each line of a wide table, in order."""
-        return list(dict.fromkeys((row.dataset, row.language) for row in self.rows))
-
-    @property
-    def signatures(self) -> dict[str, str]:
-        """One signature a system and dataset."""
-        found: dict[str, str] = {}
-        several = len({row.dataset for row in self.rows}) > 1
-        # The mean's signature stands for its languages', where there is one.
-        for row in sorted(self.rows, key=lambda row: row.language != MACRO):
-            name = f"{row.system} · {row.dataset}" if several else row.system
-            found.setdefault(name, row.signature)
-        return found
-
-    def at(self, dataset: str, language: str, system: str) -> ScoreRow | None:
-        """The row of a place and system, ``None`` if the system was left out there."""
-        where = (dataset, language, system)
-        return next((r for r in self.rows if (r.dataset, r.language, r.system) == where), None)
-
-    def under(self, points: float) -> list[str]:
-        """Systems whose macro F1 is under ``points``, with their figure."""
-        return [
-            f"{row.system} ({row.dataset}: {row.f1:.1f})"
-            for row in self.rows
-            if row.language == MACRO and row.f1 < points
-        ]
-
-    def as_json(self) -> dict[str, Any]:
-        """The comparison as JSON values; this is what ``scores.json`` holds."""
-        return {
-            "layout": LAYOUT,
-            "rule": self.rule,
-            "baseline": self.baseline,
-            "notes": self.notes,
-            "scores": [row.as_record() for row in self.rows],
-        }
 
 
 def score(folder: str | Path, *, rule: str = "gollie") -> Comparison:
@@ -378,6 +259,19 @@ def _taken(tally: Tally, f1: float) -> dict[str, Any]:
     }
 
 
+def _english(entry: Mapping[str, Any], dataset: str, languages: Sequence[str]) -> str:
+    """Where a system's English came from, and the hash of what it was."""
+    if entry["translation"] is None:
+        return "none"
+    hashes = [entry["english_sha256"].get(f"{dataset}/{language}", "") for language in languages]
+    return f"{entry['translation']}#{_one_hash(hashes)[:8]}"
+
+
+def _one_hash(hashes: Sequence[str]) -> str:
+    """One hash for several languages; a single one stands for itself."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
 def _put_difference(row: ScoreRow, difference: Paired) -> None:
     row.difference = 100 * difference.difference
     row.difference_low = 100 * difference.low
@@ -404,22 +298,19 @@ def _signature(
         for block in result.manifest["blocks"]
         if block["dataset"] == dataset and block["language"] in languages
     ]
-    hashes = [block["examples_sha256"] for block in blocks]
     return signature(
         rule,
         dataset=dataset,
         language=languages[0] if len(languages) == 1 else MACRO,
         split=blocks[0]["split"],
         n=n,
-        data_sha256=hashes[0]
-        if len(hashes) == 1
-        else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        data_sha256=_one_hash([block["examples_sha256"] for block in blocks]),
         schema_sha256=prompts["schema_sha256"],
-        template=Path(entry["strategy"]).stem,
+        template=entry["strategy"],
         template_sha256=prompts["template_sha256"],
         wrap=entry["wrap"],
         backend=entry["backend"],
-        translation=entry["translation"] or "none",
+        translation=_english(entry, dataset, languages),
         resamples=1000,
         seed=0,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,15 @@ from harness.experiment import Experiment
 from harness.models.pricing import estimate_tokens, prices_as_of, show_cost
 from harness.plan import Block, Cell, SystemPlan, load_blocks, make_plan
 from harness.records import Prompt, Status
+from harness.report.terminal import visible
 from harness.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Bounds for one system: requests, cached answers, tokens, and nano-dollars.
+
+    ``shared`` requests are those that an earlier system of the run asks for as well.
 
     ``prompt_tokens`` is ``(low, high)`` over the requests still to send; ``answer_tokens`` the
     most that may come back. ``price`` is ``(low, high)``: the low end takes no answer tokens
@@ -26,6 +29,7 @@ class Estimate:
 
     examples: int
     pending: int
+    shared: int
     cached: int
     untranslated: int
     prompt_tokens: tuple[int, int]
@@ -33,22 +37,24 @@ class Estimate:
     price: tuple[int, int] | None
 
 
-def estimate(plan: SystemPlan) -> Estimate:
-    """What the pending requests of a system may take."""
+def estimate(plan: SystemPlan, asked: Container[str] = ()) -> Estimate:
+    """What the pending requests of a system may take, less those that others ask for already."""
     low = high = answers = 0
-    for cell, index in plan.pending.values():
+    requests = [place for key, place in plan.pending.items() if key not in asked]
+    for cell, index in requests:
         prompt = cell.prompt(index)
         few, many = _prompt_tokens(prompt)
         body = plan.backend.request(prompt)["body"]
         low, high = low + few, high + many
         answers += body.get("max_completion_tokens") or body.get("max_tokens") or 0
     price = plan.backend.price
-    statuses = [status for cell in plan.cells for status in cell.statuses]
+    keys = [key for cell in plan.cells for key in cell.keys]
     return Estimate(
-        examples=len(statuses),
-        pending=len(plan.pending),
+        examples=len(keys),
+        pending=len(requests),
+        shared=len(plan.pending) - len(requests),
         cached=sum(plan.answered(cell) for cell in plan.cells),
-        untranslated=statuses.count(Status.UNTRANSLATED),
+        untranslated=keys.count(None),
         prompt_tokens=(low, high),
         answer_tokens=answers,
         price=None if price is None else (price.of(low, 0), price.of(high, answers)),
@@ -72,14 +78,18 @@ def preview(
     Args:
         example: its number from 1 (within ``language``, else within the whole run), or its id.
     """
-    blocks = load_blocks(experiment, limit=limit, data_dir=data_dir)
+    if limit is not None:
+        experiment = experiment.limited(limit)
+    blocks = load_blocks(experiment, data_dir=data_dir)
     with Store() as store:
         plans = make_plan(experiment, blocks, store)
     block, index = _pick(blocks, example, language)
-    place = f"{block.dataset.name}/{block.language}/{block.examples[index].id}"
+    place = f"{block.dataset.name}/{block.language}/{visible(block.examples[index].id)}"
     total: tuple[int, int] | None = (0, 0)
+    asked: set[str] = set()
     for plan in plans:
-        figures = estimate(plan)
+        figures = estimate(plan, asked)
+        asked.update(plan.pending)
         _print_figures(plan, figures)
         if figures.price is None or total is None:
             total = None
@@ -117,7 +127,9 @@ def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
     low, high = figures.prompt_tokens
     print(
         f"    {figures.examples} examples: {figures.cached} cached, {figures.pending} requests to "
-        f"send" + (f", {figures.untranslated} untranslated" if figures.untranslated else "")
+        f"send"
+        + (f", {figures.shared} shared with a system above" if figures.shared else "")
+        + (f", {figures.untranslated} untranslated" if figures.untranslated else "")
     )
     if plan.left_out:
         print(f"    left out, no translation: {', '.join(plan.left_out)}")
@@ -137,8 +149,8 @@ def _print_prompt(plan: SystemPlan, cell: Cell | None, index: int, place: str) -
     if cell is None:
         print(f"--- {place}: left out for this system, its language has no translation\n")
         return
-    if cell.statuses[index] is not None:
-        print(f"--- {place}: {cell.statuses[index]}, no prompt is made\n")
+    if cell.keys[index] is None:
+        print(f"--- {place}: {Status.UNTRANSLATED}, no prompt is made\n")
         return
     prompt = cell.prompt(index)
     few, many = _prompt_tokens(prompt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,39 +18,47 @@ from harness.scoring import Row, count
 class Tally:
     """What answers took: statuses, translation flags, tokens, and nano-dollars.
 
-    ``cost`` is what the answers cost when they were asked for, cached or not; ``None`` as soon
-    as one price is unknown.
+    ``cost`` is what the answers cost when they were asked for, cached or not. Tokens and cost
+    are ``None`` as soon as one answer's are unknown.
     """
 
     statuses: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
     cost: int | None = 0
 
-    def add_line(self, line: dict[str, Any]) -> None:
-        """Take in one line of ``predictions.jsonl``."""
+    def add_line(self, line: dict[str, Any], *, counted: bool) -> None:
+        """Take in one line of ``predictions.jsonl``.
+
+        ``counted`` says that the answer stands beside another sentence of the system already:
+        equal prompts are asked and paid for once.
+        """
         status = line["status"]
         self.statuses[status] = self.statuses.get(status, 0) + 1
         for flag in (line.get("translation") or {}).get("flags", ()):
             self.flags[flag] = self.flags.get(flag, 0) + 1
-        if line["reply"] is None:
+        if line["reply"] is None or counted:
             return
         usage = line["usage"] or {}
-        self.prompt_tokens += usage.get("prompt_tokens") or 0
-        self.completion_tokens += usage.get("completion_tokens") or 0
         price = line["cost"]
-        self.cost = None if self.cost is None or price is None else self.cost + nano_dollars(price)
+        self.prompt_tokens = _sum(self.prompt_tokens, usage.get("prompt_tokens"))
+        self.completion_tokens = _sum(self.completion_tokens, usage.get("completion_tokens"))
+        self.cost = _sum(self.cost, None if price is None else nano_dollars(price))
 
     def add(self, other: Tally) -> None:
         """Take in another tally."""
         for mine, theirs in ((self.statuses, other.statuses), (self.flags, other.flags)):
             for name, number in theirs.items():
                 mine[name] = mine.get(name, 0) + number
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
-        both = self.cost is not None and other.cost is not None
-        self.cost = self.cost + other.cost if both else None  # type: ignore[operator]
+        self.prompt_tokens = _sum(self.prompt_tokens, other.prompt_tokens)
+        self.completion_tokens = _sum(self.completion_tokens, other.completion_tokens)
+        self.cost = _sum(self.cost, other.cost)
+
+
+def _sum(total: int | None, term: int | None) -> int | None:
+    """A sum with an unknown term is unknown."""
+    return None if total is None or term is None else total + term
 
 
 @dataclass(slots=True)
@@ -80,7 +88,7 @@ class Results:
 
 def load_examples(folder: RunFolder) -> dict[tuple[str, str, str], Example]:
     """The folder's examples by dataset, language and id."""
-    rows = map(example_from, folder.lines("examples.jsonl"))
+    rows = folder.lines("examples.jsonl", example_from)
     return {(e.dataset, e.language, e.id): e for e in rows}
 
 
@@ -91,22 +99,29 @@ def load_results(path: str | Path, rule: str) -> Results:
         RunFolderError: the folder holds no run, or a file of it is damaged.
     """
     folder = RunFolder.open(path)
-    manifest = folder.read_json("manifest.json")
+    manifest = folder.manifest()
     examples = load_examples(folder)
     systems = {entry["name"]: entry for entry in manifest["systems"]}
     cells: dict[tuple[str, str, str], ScoredCell] = {}
-    for line in folder.lines("predictions.jsonl"):
+    counted: set[tuple[str, str]] = set()
+
+    def take(line: dict[str, Any]) -> None:
         key = (line["dataset"], line["language"], line["system"])
+        example = examples[(line["dataset"], line["language"], line["example_id"])]
+        row = count_line(example, line, systems[line["system"]], rule)
         cell = cells.get(key)
         if cell is None:
             cell = cells[key] = ScoredCell(*key)
-        cell.tally.add_line(line)
-        if line["status"] == Status.UNSENT:
-            # Not asked yet: it has no answer to score, and the table says the run is incomplete.
-            continue
-        example = examples[(line["dataset"], line["language"], line["example_id"])]
-        cell.ids.append(example.id)
-        cell.rows.append(count_line(example, line, systems[line["system"]], rule))
+        place = (line["system"], line["key"])
+        cell.tally.add_line(line, counted=place in counted)
+        counted.add(place)
+        # What was not asked yet has no answer to score; the table says that it is incomplete.
+        if line["status"] != Status.UNSENT:
+            cell.ids.append(example.id)
+            cell.rows.append(row)
+
+    for _ in folder.lines("predictions.jsonl", take):
+        pass
     return Results(folder, manifest, cells)
 
 
@@ -115,9 +130,7 @@ def count_line(example: Example, line: dict[str, Any], system: dict[str, Any], r
     fields = system["prompts"][example.dataset]["fields"]
     if rule == "published":
         # The published scripts read the reply themselves, whatever our reader made of it.
-        return count(
-            example.text, example.gold, (), rule, reply_text=line["reply"] or "", fields=fields
-        )
+        return count(example.text, example.gold, (), rule, reply_text=line["reply"], fields=fields)
     predicted: Iterable[Annotation] = ()
     if Status(line["status"]).contributes:
         predicted = map(annotation_from, line["stages"].get(system["answers"][-1], ()))
@@ -131,25 +144,22 @@ def _dropped(line: dict[str, Any], system: dict[str, Any]) -> int:
 
 def reread(folder: RunFolder) -> None:
     """Read every stored reply again with this version's reader, and rewrite the lines."""
-    systems = {entry["name"]: entry for entry in folder.read_json("manifest.json")["systems"]}
+    systems = {entry["name"]: entry for entry in folder.manifest()["systems"]}
+
+    def again(line: dict[str, Any]) -> dict[str, Any]:
+        if line["reply"] is None:
+            return line
+        system = systems[line["system"]]
+        fields = system["prompts"][line["dataset"]]["fields"]
+        prediction = parse_reply(
+            line["reply"],
+            system["answers"],
+            fields={name: tuple(names) for name, names in fields.items()},
+            finish_reason=line["finish_reason"],
+            example_id=line["example_id"],
+        )
+        return line | prediction_json(prediction)
+
     with folder.writing("predictions.jsonl") as file:
-        for line in _reread_lines(folder, systems):
+        for line in folder.lines("predictions.jsonl", again):
             file.write(json_line(line))
-
-
-def _reread_lines(folder: RunFolder, systems: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for line in folder.lines("predictions.jsonl"):
-        if line["reply"] is not None:
-            system = systems[line["system"]]
-            prediction = parse_reply(
-                line["reply"],
-                system["answers"],
-                fields={
-                    name: tuple(fields)
-                    for name, fields in system["prompts"][line["dataset"]]["fields"].items()
-                },
-                finish_reason=line["finish_reason"],
-                example_id=line["example_id"],
-            )
-            line |= prediction_json(prediction)
-        yield line

@@ -37,7 +37,7 @@ def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
     from rich.console import Console
 
     run = RunFolder.open(folder)
-    manifest = run.read_json("manifest.json")
+    manifest = run.manifest()
     found = _find(run, example)
     types = list(dict.fromkeys(_types(manifest, found)))
     console = Console(highlight=False)
@@ -45,10 +45,14 @@ def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
     console.print(_line("text", _marked(found.text, found.gold, types)))
     console.print(_line("gold", _listed(found.gold, types)))
     place = (found.dataset, found.language, found.id)
-    for line in run.lines("predictions.jsonl"):
+    systems = {entry["name"]: entry for entry in manifest["systems"]}
+
+    def show_line(line: dict[str, Any]) -> None:
         if (line["dataset"], line["language"], line["example_id"]) == place:
-            system = next(e for e in manifest["systems"] if e["name"] == line["system"])
-            _show_system(console, found, line, system, types, rule)
+            _show_system(console, found, line, systems[line["system"]], types, rule)
+
+    for _ in run.lines("predictions.jsonl", show_line):
+        pass
 
 
 def _find(run: RunFolder, name: str) -> Example:

@@ -12,11 +12,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.errors import UsageError, unknown
 from harness.models.pricing import show_cost
-from harness.report.compare import Comparison, ScoreRow
+from harness.report.rows import Comparison, ScoreRow
+from harness.report.terminal import visible
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
@@ -40,7 +41,7 @@ def print_comparison(
         return
     print(render(comparison, format=format, columns=columns), end="")
     for note in comparison.notes:
-        print(f"harness: {note}", file=sys.stderr)
+        print(f"harness: {visible(note)}", file=sys.stderr)
 
 
 def render(comparison: Comparison, *, format: str, columns: Sequence[str] = ()) -> str:  # noqa: A002
@@ -61,37 +62,68 @@ def _csv(comparison: Comparison) -> str:
     writer = csv.DictWriter(out, list(ScoreRow.columns()), lineterminator="\n")
     writer.writeheader()
     for record in records:
-        writer.writerow(
-            {
-                key: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
-                for key, value in record.items()
-            }
-        )
+        writer.writerow({key: _cell(value) for key, value in record.items()})
     return out.getvalue()
 
 
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return visible(value) if isinstance(value, str) else value
+
+
 def wide(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the wide table, as text."""
-    systems = comparison.systems
+    """Header and rows of the wide table, as text: a line a language, systems side by side."""
     several = len({row.dataset for row in comparison.rows}) > 1
     header = (["dataset"] if several else []) + ["language", "n"]
-    for system in systems:
-        header.append(system)
-        if system != comparison.baseline and len(systems) > 1:
-            header.append("Δ (p)")
-        header.extend(_COLUMN_TITLES[name] for name in columns)
+    for system in comparison.systems:
+        header += [visible(system), *_figure_titles(comparison, columns, system)[1:]]
     rows: list[list[str]] = []
     for dataset, language in comparison.places:
-        cells = [comparison.at(dataset, language, system) for system in systems]
-        first = next(cell for cell in cells if cell is not None)
-        line = ([dataset] if several else []) + [_place(first), str(first.n)]
-        for system, cell in zip(systems, cells, strict=True):
-            line.append(_f1(cell))
-            if system != comparison.baseline and len(systems) > 1:
-                line.append(_difference(cell))
-            line.extend("–" if cell is None else _COLUMN_TEXTS[name](cell) for name in columns)
+        cells = [comparison.at(dataset, language, system) for system in comparison.systems]
+        there = [cell for cell in cells if cell is not None]
+        sizes = sorted({cell.n for cell in there})
+        # Systems differ in size only where a run is not complete.
+        n = f"{sizes[0]}–{sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
+        line = ([visible(dataset)] if several else []) + [_place(there[0]), n]
+        for system, cell in zip(comparison.systems, cells, strict=True):
+            line += _figures(comparison, columns, system, cell)
         rows.append(line)
     return header, rows
+
+
+def narrow(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The same for a narrow terminal: a line a language and system."""
+    several = len({row.dataset for row in comparison.rows}) > 1
+    other = next((s for s in comparison.systems if s != comparison.baseline), "")
+    header = (["dataset"] if several else []) + ["language", "system", "n"]
+    header += _figure_titles(comparison, columns, other)
+    rows = []
+    for dataset, language in comparison.places:
+        for system in comparison.systems:
+            cell = comparison.at(dataset, language, system)
+            if cell is None:
+                continue
+            line = ([visible(dataset)] if several else []) + [_place(cell), visible(system)]
+            figures = _figures(comparison, columns, system, cell)
+            if len(comparison.systems) > 1 and system == comparison.baseline:
+                figures.insert(1, "")
+            rows.append([*line, str(cell.n), *figures])
+    return header, rows
+
+
+def _figure_titles(comparison: Comparison, columns: Sequence[str], system: str) -> list[str]:
+    delta = ["Δ (p)"] if len(comparison.systems) > 1 and system != comparison.baseline else []
+    return ["F1", *delta, *(_COLUMN_TITLES[name] for name in columns)]
+
+
+def _figures(
+    comparison: Comparison, columns: Sequence[str], system: str, cell: ScoreRow | None
+) -> list[str]:
+    figures = [_f1(cell)]
+    if len(comparison.systems) > 1 and system != comparison.baseline:
+        figures.append(_difference(cell))
+    return figures + ["–" if cell is None else _COLUMN_TEXTS[name](cell) for name in columns]
 
 
 def _f1(cell: ScoreRow | None) -> str:
@@ -115,6 +147,10 @@ def _counts(counts: dict[str, int]) -> str:
     return " ".join(f"{name}:{count}" for name, count in counts.items()) or "–"
 
 
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
+
+
 _COLUMN_TITLES = {
     "precision": "P",
     "recall": "R",
@@ -129,7 +165,7 @@ _COLUMN_TEXTS: dict[str, Any] = {
     "recall": lambda cell: f"{cell.recall:.1f}",
     "statuses": lambda cell: _counts(cell.statuses),
     "flags": lambda cell: _counts(cell.flags),
-    "tokens": lambda cell: f"{cell.prompt_tokens}/{cell.completion_tokens}",
+    "tokens": lambda cell: f"{_known(cell.prompt_tokens)}/{_known(cell.completion_tokens)}",
     "cost": lambda cell: show_cost(cell.cost_nanos),
     "cost_per_point": lambda cell: (
         "unknown" if cell.cost_per_point is None else f"${cell.cost_per_point:.6f}"
@@ -143,34 +179,44 @@ def _print_table(comparison: Comparison, columns: Sequence[str], title: str | No
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
     header, rows = wide(comparison, columns)
+    if sys.stdout.isatty() and _width(header, rows) > console.width:
+        header, rows = narrow(comparison, columns)
+    # As wide as it needs to be, also in a pipe: a cut figure helps nobody.
+    console.width = max(console.width, _width(header, rows))
     heading = f"F1 [95 % interval], rule {comparison.rule}"
     if len(comparison.systems) > 1:
-        heading += f"; Δ from '{comparison.baseline}' (paired bootstrap p, Holm over languages)"
-    # Text objects throughout: a system may be called "[red]" and that is its name.
+        heading += f"; Δ from '{visible(comparison.baseline)}'"
+        heading += " (paired bootstrap p, Holm over languages)"
     table = Table(box=box.SIMPLE, pad_edge=False)
-    left = {"dataset", "language", "statuses", "flags"}
+    left = {"dataset", "language", "system", "statuses", "flags"}
     for name in header:
-        table.add_column(Text(name), justify="left" if name in left else "right")
+        justify: Literal["left", "right"] = "left" if name in left else "right"
+        table.add_column(Text(name), justify=justify, no_wrap=True)
     for row in rows:
         style = "bold" if any(cell.startswith("macro (") for cell in row[:2]) else ""
         table.add_row(*(Text(cell, style=style) for cell in row))
-    # Piped output is as wide as it needs to be: a cut figure helps nobody.
-    console = Console(
-        highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 40 * len(header)
-    )
+    # Text objects throughout: a system may be called "[red]" and that is its name.
     for line in (title, heading):
         if line:
             console.print(Text(line), soft_wrap=True)
     console.print(table)
     for line in _footer(comparison):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(visible(line)), soft_wrap=True)
+
+
+def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    from rich.cells import cell_len
+
+    columns = zip(header, *rows, strict=True)
+    return sum(max(map(cell_len, column)) + 3 for column in columns) + 1
 
 
 def _footer(comparison: Comparison) -> list[str]:
     lines = [
-        f"{name}: {_counts(total.statuses)} · tokens {total.prompt_tokens} in, "
-        f"{total.completion_tokens} out · {show_cost(total.cost)}"
+        f"{name}: {_counts(total.statuses)} · tokens {_known(total.prompt_tokens)} in, "
+        f"{_known(total.completion_tokens)} out · {show_cost(total.cost)}"
         for name, total in comparison.totals.items()
     ]
     lines.extend(comparison.notes)

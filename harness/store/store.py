@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -124,12 +125,15 @@ class Store:
                     response, latency_s, cost = found[blob]
                     yield key, Answer(response.decode("utf-8", "surrogatepass"), latency_s, cost)
 
-    def known(self, keys: Iterable[str]) -> set[str]:
-        """Which of the keys have an answer. Reads the index only."""
+    def known(self, keys: Iterable[str], *, since: datetime | None = None) -> set[str]:
+        """Which of the keys have an answer, or one made since then. Reads the index only."""
         stored: set[str] = set()
+        earliest = 0 if since is None else int(since.timestamp() * 1e6)
         for chunk in _chunks(keys):
-            sql = f"SELECT DISTINCT key FROM answers WHERE key IN ({_marks(chunk)})"
-            blobs = {blob for (blob,) in self.rows(sql, list(chunk.values()))}
+            sql = (
+                f"SELECT DISTINCT key FROM answers WHERE key IN ({_marks(chunk)}) AND created >= ?"
+            )
+            blobs = {blob for (blob,) in self.rows(sql, [*chunk.values(), earliest])}
             stored.update(key for key, blob in chunk.items() if blob in blobs)
         return stored
 

@@ -88,7 +88,7 @@ class FileTranslator:
         where = f"{self.path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TranslationError(f"{where}: not a JSON object ({error}).") from None
         missing = [
             key for key in _KEYS if not isinstance(row, dict) or not isinstance(row.get(key), str)

@@ -59,7 +59,7 @@ def test_wrong_options(harness: Harness, tmp_path: Path) -> None:
     refused(harness("run", "none.toml"), "no such experiment file")
     refused(harness("run", "x.toml", "--retry", "truncate"), "Did you mean 'truncated'?")
     refused(harness("run", "x.toml", "--rule", "golie"), "Did you mean 'gollie'?")
-    refused(harness("run", "x.toml", "--offline", "--refresh"), "give one of them")
+    refused(harness("run", "x.toml", "--offline", "--refresh"), "Give one of them")
     refused(harness("compare", "nowhere"), "no results here", "harness run FILE")
     assert harness("run", "x.toml").code == 0
     refused(harness("compare", "x", "--columns", "presicion"), "Did you mean 'precision'?")

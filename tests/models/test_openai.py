@@ -604,3 +604,33 @@ def test_an_interrupt_leaves_nothing_behind() -> None:
                     await _drain(backend, _requests(backend, 100))
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"error": {"message": "no", "type": ["x"], "code": {"a": 1}}}, {}),
+        ({"error": {"message": "no", "type": 7}}, {"Retry-After": "later"}),
+        ([1, 2], {"Retry-After": "Mon, 01 Jan 2024 00:00:00 +9999999999999999999"}),
+        (None, {"Retry-After": "nan"}),
+    ],
+)
+def test_an_odd_error_is_one_calls_failure(body: Any, headers: dict[str, str]) -> None:
+    asked = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            status = 429 if headers else 400
+            return web.json_response(body, status=status, headers=headers)
+        return web.json_response(completion())
+
+    async def main() -> dict[int, Answer | Failure]:
+        async with handled_by(handler) as url:
+            backend = _backend(url, concurrency=1)
+            return await _drain(backend, _requests(backend, 3))
+
+    outcomes = asyncio.run(main())
+    assert len(outcomes) == 3
+    assert sum(isinstance(o, Answer) for o in outcomes.values()) == (3 if headers else 2)

@@ -35,6 +35,7 @@ def line(
         "usage": {"prompt_tokens": 10, "completion_tokens": 2},
         "cost": "0.001",
         "finish_reason": "stop",
+        "key": f"{system}-{language}-{number}",
         **more,
     }
 
@@ -49,7 +50,7 @@ def write(
     left_out: Sequence[str] = (),
 ) -> Path:
     folder = RunFolder(path)
-    folder.prepare()
+    folder.prepare("x")
     systems = list(dict.fromkeys(row["system"] for row in lines))
     prompts = {
         "d": {
@@ -80,6 +81,7 @@ def write(
                     "wrap": "chat",
                     "answers": ["result"],
                     "translation": None,
+                    "english_sha256": {},
                     "left_out": list(left_out) if name == "B" else [],
                     "prompts": prompts,
                 }
@@ -201,6 +203,40 @@ def test_an_unknown_price_makes_the_sum_unknown(tmp_path: Path) -> None:
     assert row.cost is None
     assert row.cost_per_point is None
     assert found.totals["A"].cost is None
+
+
+def test_equal_prompts_are_paid_for_once(tmp_path: Path) -> None:
+    lines = answers("aaa", "A", "++++")
+    for row in lines:
+        row["key"] = "same"
+    found = compare_rows([write(tmp_path / "r", lines, languages=["aaa"])])
+    row = found.at("d", "aaa", "A")
+    assert row is not None
+    assert (row.n, row.cost, row.prompt_tokens) == (4, "0.001", 10)
+
+
+def test_the_gate_fails_where_nothing_is_known(tmp_path: Path) -> None:
+    lines = [*answers("aaa", "A", "++++"), *answers("aaa", "B", "+++")]
+    lines.append(line("aaa", 3, "B", None, status="unsent"))
+    found = compare_rows([write(tmp_path / "r", lines, languages=["aaa"])])
+    assert found.under(50) == ["B (d: incomplete)"]
+    nothing = [line("aaa", i, "A", None, status="unsent") for i in range(4)]
+    found = compare_rows([write(tmp_path / "s", nothing, languages=["aaa"])])
+    assert found.under(0) == ["nothing was scored"]
+
+
+def test_damaged_folders_are_said_to_be(tmp_path: Path) -> None:
+    path = write(tmp_path / "r", answers("aaa", "A", "++++"), languages=["aaa"])
+    good = (path / "predictions.jsonl").read_text()
+    for bad in ("{}", "[]", good.split("\n")[0].replace('"ok"', '"fine"')):
+        (path / "predictions.jsonl").write_text(good + bad + "\n")
+        with pytest.raises(RunFolderError, match=r"predictions\.jsonl:5: damaged"):
+            compare_rows([path])
+    (path / "predictions.jsonl").write_text(good)
+    for bad in ("{}", "[]", '{"layout": "x"}', '{"blocks": [], "systems": [3]}'):
+        (path / "manifest.json").write_text(bad)
+        with pytest.raises(RunFolderError, match=r"manifest\.json"):
+            compare_rows([path])
 
 
 def test_dropped_elements_count_as_hallucinated(tmp_path: Path) -> None:
