@@ -12,7 +12,6 @@ from harness.prompting.repairs import Notes
 from harness.prompting.tokens import FOLLOW, NAME, QUOTE, SPACE, Strings
 
 _BLANK = re.compile(r"[\s;\x00\ufeff\u200b-\u200f\u2060]*+")
-_REST_OF_LINE = re.compile(r"[ \t;]*+(?:\#(?!\#)[^\n]*+)?+")
 _LEADING = re.compile(
     # Quotes around a list are no translation's.
     rf"{SPACE}(?:(?P<list>[\[{{(])"
@@ -30,8 +29,8 @@ _THINKS = re.compile(rf"{SPACE}<think>")
 
 
 @lru_cache(maxsize=64)
-def _pattern(answers: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds whatever may be a statement, and what is passed over, in any text.
+def _patterns(answers: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What finds all that may be a statement or is passed over, and what ends a line.
 
     The names of the answers match in any case, with a space or a hyphen for ``_``, and in the
     plural: ``Final results``.
@@ -40,10 +39,12 @@ def _pattern(answers: tuple[str, ...]) -> re.Pattern[str]:
         "[ _-]?".join(map(re.escape, name.split("_"))) + "s?"
         for name in sorted(answers, key=len, reverse=True)
     )
+    # A line like ``## Final result`` is a heading.
+    comment = rf"\#(?!\#[^\n]{{0,80}}?(?ai:{names}))[^\n]*+"
     typed = rf"(?::[ \t]*+{NAME}(?:\[[^=\n]{{0,80}}\])?[ \t]*+)?+"
-    return re.compile(
+    statement = re.compile(
         rf"""
-    (?P<comment>^[ \t]*+\#(?!\#)[^\n]*+)
+    (?P<comment>^[ \t]*+{comment})
   | (?P<fence>(?:```|~~~)[`~]*+[\w+-]*+)
   | (?P<triple>\"\"\"|''')
   | (?P<prompt>^[ \t]*+(?:@\w|class[ \t]+\w[^\n]*:|from[ \t]+[\w.]+[ \t]+import\b|import[ \t])
@@ -61,6 +62,7 @@ def _pattern(answers: tuple[str, ...]) -> re.Pattern[str]:
     """,
         re.VERBOSE | re.MULTILINE,
     )
+    return statement, re.compile(rf"[ \t;]*+(?:{comment})?+")
 
 
 class Statements:
@@ -70,6 +72,7 @@ class Statements:
         self._lists: dict[str, Group] = {}
         self._text = text
         self._answers = tuple(answers)
+        self._statement, self._rest_of_line = _patterns(self._answers)
         self._elements = elements
         self._notes = notes
         self._reader = Reader(text, self._answers, elements.is_class, elements.is_field, notes)
@@ -107,7 +110,7 @@ class Statements:
             "call": self._bare,
         }
         text = self._text
-        search = _pattern(self._answers).search
+        search = self._statement.search
         position = self._leading(self._thought())
         while found := search(text, position):
             assert found.lastgroup is not None, "each alternative has a group around it"
@@ -180,7 +183,7 @@ class Statements:
 
     def _line(self, end: int) -> int:
         """The position behind a comment on the rest of the line."""
-        rest = _REST_OF_LINE.match(self._text, end)
+        rest = self._rest_of_line.match(self._text, end)
         return rest.end() if rest else end
 
     def _comment(self, found: re.Match[str]) -> int:

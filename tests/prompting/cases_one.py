@@ -19,6 +19,7 @@ ONE_LIST = {
         '[  # the [list]\n Person(span="a"  # it\'s "a"\n), # b"\n Person("b")]# end\n\n#',
         people("a", "b"),
     ),
+    "rules of number signs": Case("[  #####\n] ### [x]\n\n######\n## that is it", ()),
     "adjacent strings": Case("[Person(span=\"Ka\" 'no')]", KANO),
     "line continued": Case('[Person(span="Ka\\\nno"), \\\n]', KANO),
     "triple quotes": Case(

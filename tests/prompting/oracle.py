@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Mapping
 
@@ -29,6 +30,8 @@ def canonical(reply: str, answers: tuple[str, ...] = ANSWERS) -> Stages | None:
     in order, and the lists hold calls of known classes with every field given a string, or a
     list of strings where it is a role.
     """
+    if re.search("##.*result", reply, re.IGNORECASE):
+        return None  # A heading, to the parser.
     source = f"{answers[0]} ={reply}"
     try:
         with warnings.catch_warnings():
