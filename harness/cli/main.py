@@ -190,7 +190,8 @@ def compare(
         str,
         typer.Option(
             "--columns",
-            help="More columns: precision,recall,statuses,flags,tokens,cost,cost_per_point.",
+            help="More columns: precision,recall,labels,english,statuses,flags,tokens,cost,"
+            "cost_per_point.",
         ),
     ] = "",
     format: Annotated[  # noqa: A002

@@ -12,7 +12,7 @@ from harness.models.pricing import dollars
 from harness.report.results import Results, ScoredCell, Tally, load_results, reread
 from harness.report.rows import MACRO, Comparison, ScoreRow
 from harness.runs import RunFolder
-from harness.scoring import Paired, Resampled, average, holm, micro, resample, signature
+from harness.scoring import Paired, Resampled, average, holm, micro, per_label, resample, signature
 from harness.scoring.rows import Row
 from harness.scoring.rules import check_rule
 
@@ -215,6 +215,8 @@ def _row(cell: ScoredCell, name: str, rule: str, resampled: Resampled) -> ScoreR
         f1_low=100 * interval.low,
         f1_high=100 * interval.high,
         hallucinated=sum(row.hallucinated for row in cell.rows),
+        labels={label: round(100 * s.f1, 6) for label, s in per_label(cell.rows).items()},
+        english_f1=100 * micro(cell.english).f1 if cell.english else None,
         **_taken(tally, value.f1),
     )
 
@@ -229,6 +231,7 @@ def _macro_row(rows: Sequence[ScoreRow], resampled: Sequence[Resampled]) -> Scor
             Tally(row.statuses, row.flags, row.prompt_tokens, row.completion_tokens, row.cost_nanos)
         )
     f1 = sum(row.f1 for row in rows) / count
+    english = [row.english_f1 for row in rows if row.english_f1 is not None]
     return ScoreRow(
         dataset=rows[0].dataset,
         language=MACRO,
@@ -242,6 +245,7 @@ def _macro_row(rows: Sequence[ScoreRow], resampled: Sequence[Resampled]) -> Scor
         f1_high=100 * interval.high,
         languages=count,
         hallucinated=sum(row.hallucinated for row in rows),
+        english_f1=sum(english) / count if len(english) == count else None,
         **_taken(tally, f1 / 100),
     )
 

@@ -63,13 +63,18 @@ def _sum(total: int | None, term: int | None) -> int | None:
 
 @dataclass(slots=True)
 class ScoredCell:
-    """One system on one dataset and language: a row of counts an example, in file order."""
+    """One system on one dataset and language: a row of counts an example, in file order.
+
+    ``english`` are the rows of the stage before the scored one, counted against the gold of the
+    English, where the corpus carries both.
+    """
 
     dataset: str
     language: str
     system: str
     ids: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    english: list[Row] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
 
@@ -119,6 +124,8 @@ def load_results(path: str | Path, rule: str) -> Results:
         if line["status"] != Status.UNSENT:
             cell.ids.append(example.id)
             cell.rows.append(row)
+            if (stage := _count_english(example, line, systems[line["system"]], rule)) is not None:
+                cell.english.append(stage)
 
     for _ in folder.lines("predictions.jsonl", take):
         pass
@@ -135,6 +142,24 @@ def count_line(example: Example, line: dict[str, Any], system: dict[str, Any], r
     if Status(line["status"]).contributes:
         predicted = map(annotation_from, line["stages"].get(system["answers"][-1], ()))
     return count(example.text, example.gold, tuple(predicted), rule, dropped=_dropped(line, system))
+
+
+def _count_english(
+    example: Example, line: dict[str, Any], system: dict[str, Any], rule: str
+) -> Row | None:
+    """The counts of the English stage, where there is one and its gold is known."""
+    if (
+        len(system["answers"]) < 2
+        or example.english is None
+        or example.english_gold is None
+        or line.get("english") != example.english
+        or rule == "published"
+    ):
+        return None
+    found: Iterable[Annotation] = ()
+    if Status(line["status"]).contributes:
+        found = map(annotation_from, line["stages"].get(system["answers"][0], ()))
+    return count(example.english, example.english_gold, tuple(found), rule)
 
 
 def _dropped(line: dict[str, Any], system: dict[str, Any]) -> int:

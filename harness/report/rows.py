@@ -12,7 +12,17 @@ from harness.records import Status
 from harness.report.results import Tally
 from harness.runs import LAYOUT
 
-COLUMNS = ("precision", "recall", "statuses", "flags", "tokens", "cost", "cost_per_point")
+COLUMNS = (
+    "precision",
+    "recall",
+    "labels",
+    "english",
+    "statuses",
+    "flags",
+    "tokens",
+    "cost",
+    "cost_per_point",
+)
 MACRO = "macro"
 
 
@@ -36,7 +46,9 @@ class ScoreRow:
 
     ``difference`` and what follows are against the baseline, paired by sentence; ``p`` is the
     paired bootstrap's, ``p_holm`` the same adjusted over the languages of the dataset.
-    ``languages`` is how many a macro row averages.
+    ``languages`` is how many a macro row averages. ``labels`` has the F1 of each class that
+    occurs; ``english_f1`` is that of the English stage against the gold of the English, where the
+    system has such a stage and the corpus such gold.
     """
 
     dataset: str
@@ -56,6 +68,8 @@ class ScoreRow:
     p_holm: float | None = None
     languages: int = 1
     hallucinated: int = 0
+    labels: dict[str, float] = field(default_factory=dict)
+    english_f1: float | None = None
     statuses: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
     prompt_tokens: int | None = 0

@@ -154,6 +154,8 @@ def _known(number: int | None) -> str:
 _COLUMN_TITLES = {
     "precision": "P",
     "recall": "R",
+    "labels": "F1 by class",
+    "english": "F1 of the English",
     "statuses": "statuses",
     "flags": "flags",
     "tokens": "tokens in/out",
@@ -163,6 +165,8 @@ _COLUMN_TITLES = {
 _COLUMN_TEXTS: dict[str, Any] = {
     "precision": lambda cell: f"{cell.precision:.1f}",
     "recall": lambda cell: f"{cell.recall:.1f}",
+    "labels": lambda cell: " ".join(f"{k}:{v:.1f}" for k, v in cell.labels.items()) or "–",
+    "english": lambda cell: "–" if cell.english_f1 is None else f"{cell.english_f1:.1f}",
     "statuses": lambda cell: _counts(cell.statuses),
     "flags": lambda cell: _counts(cell.flags),
     "tokens": lambda cell: f"{_known(cell.prompt_tokens)}/{_known(cell.completion_tokens)}",
@@ -190,7 +194,7 @@ def _print_table(comparison: Comparison, columns: Sequence[str], title: str | No
         heading += f"; Δ from '{visible(comparison.baseline)}'"
         heading += " (paired bootstrap p, Holm over languages)"
     table = Table(box=box.SIMPLE, pad_edge=False)
-    left = {"dataset", "language", "system", "statuses", "flags"}
+    left = {"dataset", "language", "system", "statuses", "flags", "F1 by class"}
     for name in header:
         justify: Literal["left", "right"] = "left" if name in left else "right"
         table.add_column(Text(name), justify=justify, no_wrap=True)

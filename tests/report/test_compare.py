@@ -268,3 +268,25 @@ def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest | {"layout": 2}))
     with pytest.raises(RunFolderError, match="newer version"):
         compare_rows([path])
+
+
+def test_classes_and_the_english_stage(tmp_path: Path) -> None:
+    lines = answers("aaa", "A", "++x-")
+    path = write(tmp_path / "r", lines, languages=["aaa"])
+    # The same answers as the second of two stages, with English that says where it went wrong.
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["systems"][0]["answers"] = ["first", "result"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    english = {"english": "Amina is in Kano", "english_gold": RIGHT}
+    examples = [json.loads(e) | english for e in (path / "examples.jsonl").read_text().splitlines()]
+    (path / "examples.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
+    for row, stage in zip(lines, (RIGHT, RIGHT, RIGHT, []), strict=True):
+        row["stages"]["first"] = stage
+        row["english"] = "Amina is in Kano"
+    (path / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    found = compare_rows([path]).at("d", "aaa", "A")
+    assert found is not None
+    # Location: 2 right of 2, 4 gold. Person: 0 of 1, no gold.
+    assert found.labels == {"Location": pytest.approx(200 * 2 / 6), "Person": 0}
+    # English: 3 right of 3 predicted, 4 gold.
+    assert found.english_f1 == pytest.approx(600 / 7)
