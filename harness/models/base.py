@@ -44,6 +44,20 @@ def complaint(error: ValidationError) -> str:
     return (f"`{key}`: " if key else "") + f"{said}."
 
 
+def body_of(model: str, prompt: Prompt) -> tuple[str, dict[str, Any]]:
+    """The endpoint family that a prompt goes to, and the body that carries it.
+
+    A prompt with a system text is a chat of two messages (of one, where that text is empty); one
+    without is sent as it is.
+    """
+    if prompt.system is None:
+        return "completions", {"model": model, "prompt": prompt.text}
+    messages = [{"role": "user", "content": prompt.text}]
+    if prompt.system:
+        messages.insert(0, {"role": "system", "content": prompt.system})
+    return "chat.completions", {"model": model, "messages": messages}
+
+
 class Backend(Protocol):
     """A model behind some engine or server."""
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CredentialsError, EndpointError
 from harness.models import failures, flow
-from harness.models.base import K
+from harness.models.base import K, body_of
 from harness.models.openai_settings import OPENAI_URL, OpenAISettings
 from harness.models.pricing import find_price
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
@@ -70,16 +70,7 @@ class OpenAIBackend:
 
     def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
         """The canonical whole request: endpoint, family, the exact body, and the repeat."""
-        body: dict[str, Any] = {"model": self.settings.model}
-        if prompt.system is None:
-            family = "completions"
-            body["prompt"] = prompt.text
-        else:
-            family = "chat.completions"
-            messages = [{"role": "user", "content": prompt.text}]
-            if prompt.system:
-                messages.insert(0, {"role": "system", "content": prompt.system})
-            body["messages"] = messages
+        family, body = body_of(self.settings.model, prompt)
         body |= self._parameters
         return {"endpoint": self._endpoint, "family": family, "body": body, "repeat": repeat}
 

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from harness.errors import ExperimentError, unknown
 from harness.models import flow
-from harness.models.base import K, Settings
+from harness.models.base import K, Settings, body_of
 from harness.models.pricing import find_price
 from harness.models.replies import read_reply
 from harness.records import Answer, Failure, Prompt, Reply
@@ -197,16 +197,7 @@ class ScriptedBackend:
 
     def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
         """The whole request; what the script would answer depends on nothing else."""
-        body: dict[str, Any] = {"model": self.settings.model}
-        if prompt.system is None:
-            family = "completions"
-            body["prompt"] = prompt.text
-        else:
-            family = "chat.completions"
-            body["messages"] = [
-                {"role": "system", "content": prompt.system},
-                {"role": "user", "content": prompt.text},
-            ]
+        family, body = body_of(self.settings.model, prompt)
         body["max_tokens"] = self.settings.max_tokens
         return {
             "endpoint": "scripted",
