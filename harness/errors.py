@@ -105,7 +105,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
     "Unknown language 'swh'. Did you mean 'swa'? Choices: swa, yor."
     """
     names = list(choices)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
     return f"Unknown {kind} '{name}'.{hint} Choices: {listed}."

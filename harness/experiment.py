@@ -172,7 +172,7 @@ def load_experiment(path: str | Path) -> Experiment:
     """
     file = _find_file(Path(path))
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
+        document = tomllib.loads(file.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{file}: not a TOML file: {error}.") from None
     except OSError as error:
@@ -234,6 +234,9 @@ def _dataset(table: Any, where: str, base: Path) -> DatasetEntry:
     table = _table(table, where)
     known = [f.alias or name for name, f in DatasetEntry.model_fields.items()]
     _check_keys(table, known, where)
+    languages = table.get("languages", "all")
+    if languages != "all" and not isinstance(languages, list | tuple):
+        raise ExperimentError(f'{where}: `languages` is a list, ["swa", "yor"], or "all".')
     entry = _build(DatasetEntry, table, where)
     if entry.limit is not None and entry.sample is not None:
         raise ExperimentError(

@@ -34,12 +34,16 @@ _TASK = "ner"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The examples of one dataset and language, the unit of a table's row."""
+    """The examples of one dataset and language, the unit of a table's row.
+
+    ``altered`` says that they come from a local file that is not the pinned one.
+    """
 
     dataset: Dataset
     language: str
     split: str
     examples: list[Example]
+    altered: bool = False
 
 
 @dataclass(slots=True)
@@ -143,7 +147,8 @@ def load_blocks(
                 english=english,
                 progress=progress,
             )
-            blocks.append(Block(dataset, language, entry.split, examples))
+            altered = dataset.altered(language, entry.split, data_dir)
+            blocks.append(Block(dataset, language, entry.split, examples, altered))
     return blocks
 
 

@@ -35,7 +35,9 @@ from harness.store import Store
 
 #: Statuses whose answers can be asked anew; a call that failed is made again anyway.
 RETRIABLE = tuple(
-    str(s) for s in Status if s not in (Status.UNTRANSLATED, Status.UNSENT, Status.ERROR)
+    str(s)
+    for s in Status
+    if s not in (Status.OK, Status.UNTRANSLATED, Status.UNSENT, Status.ERROR, Status.TOO_LONG)
 )
 
 # Answers are read from the store in steps of this many, to keep memory flat.
@@ -110,6 +112,8 @@ def run(
         OfflineError: ``offline``, and answers are missing.
         StoreError, RunFolderError: an answer or a result could not be written.
     """
+    if refresh and retry:
+        raise UsageError("A refresh asks everything anew, a retry only some. Give one of them.")
     if offline and (refresh or retry):
         raise UsageError(
             "Offline nothing is asked; a refresh or a retry asks anew. Give one of them."
@@ -330,6 +334,7 @@ def _manifest(
                 "split": block.split,
                 "n": len(block.examples),
                 "examples_sha256": examples_hash(block.examples),
+                "altered": block.altered,
             }
             for block in blocks
         ],

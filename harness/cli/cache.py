@@ -69,7 +69,7 @@ def stats() -> None:
                     t.kind,
                     str(t.answers),
                     f"{t.stored_bytes / 1e6:.1f}",
-                    show_cost(t.cost),
+                    show_cost(t.cost) + (" + unknown" if t.unpriced else ""),
                     str(t.unpriced),
                     f"{t.first:%Y-%m-%d}",
                     f"{t.last:%Y-%m-%d}",

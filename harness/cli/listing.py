@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.output import print_rows
 from harness.errors import UsageError, unknown
+from harness.report.terminal import visible
 
 ls_app = typer.Typer(help="List datasets, models, prompts or runs.", no_args_is_help=True)
 
@@ -156,12 +157,14 @@ def check(
             for r in reports
             if r.error is None
         ],
-        empty="No file could be read." if reports else "No corpus files are here yet.",
+        empty="No file could be read."
+        if reports
+        else "No corpus files here yet: name a folder with --data-dir, or add --fetch.",
     )
     bad = [r for r in reports if not r.ok]
     for r in bad:
-        what = r.error or "is not the pinned file (its SHA-256 differs)"
-        print(f"harness: {r.path}: {what}", file=sys.stderr)
+        what = r.error or f"{r.path}: is not the pinned file (its SHA-256 differs)"
+        print(f"harness: {visible(what)}", file=sys.stderr)
     if bad:
         sys.exit(1)
 

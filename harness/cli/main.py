@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness import __version__
 from harness.cli import cache, listing
 from harness.errors import HarnessError, UsageError
 from harness.report.terminal import visible
@@ -61,6 +62,21 @@ def main() -> None:
         sys.exit(141)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def run(
     file: File,
@@ -71,7 +87,11 @@ def run(
         bool, typer.Option("--refresh", help="Ask everything anew, beside the stored answers.")
     ] = False,
     retry: Annotated[
-        str, typer.Option("--retry", help="Ask anew where the answer was: truncated,refused,…")
+        str,
+        typer.Option(
+            "--retry",
+            help="Ask anew what was answered, but so: truncated,refused,…",
+        ),
     ] = "",
     limit: Limit = None,
     data_dir: DataDir = None,

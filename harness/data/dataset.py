@@ -148,6 +148,13 @@ class Dataset:
                 raise
             raise type(error)(f"{error} The folder {folder} has: {', '.join(here)}.") from None
 
+    def altered(self, language: str, split: str, data_dir: Path | str | None = None) -> bool:
+        """Whether a file that is pinned is another one in the folder of local corpora."""
+        if not self.table:
+            return False
+        path = self.path(language, split, data_dir=data_dir)
+        return files.sha256_of(path) != self.table[language].files[split].sha256
+
     def read(
         self,
         language: str,

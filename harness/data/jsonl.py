@@ -4,11 +4,12 @@ A line is an object with ``text`` or ``tokens``, and ``entities``, a list of obj
 ``label`` and either ``start`` and ``end`` (end exclusive; code points of the text, or token
 positions where the sentence is given as tokens) or ``span``, the surface alone. ``id``,
 ``language``, ``english`` and ``english_entities`` (over the English, in code points) are
-optional. Other keys are left alone.
+optional. Other keys are left alone, unless they look like a misspelling of one of these.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 from harness.data.corpus import Corpus, Labels, Mention, Sentence, fault, lay_out, read_text
 
+_KEYS = frozenset({"id", "language", "text", "tokens", "entities", "english", "english_entities"})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -59,6 +61,10 @@ class _Line:
                 json.dumps(row, ensure_ascii=False).encode()
             except UnicodeEncodeError:
                 self.fault("half of a surrogate pair. Write the character itself.")
+        for key in row.keys() - _KEYS:
+            # Other keys are left alone, but not one that was meant to be one of these.
+            if near := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
+                self.fault(f"unknown key '{key}'. Did you mean '{near[0]}'?")
         entities = row.get("entities")
         if not isinstance(entities, list):
             self.fault("`entities` must be a list, empty where the sentence has none.")

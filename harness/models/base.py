@@ -33,6 +33,18 @@ class Settings(BaseModel):
     concurrency: int = Field(default=64, ge=1, le=10_000)
 
 
+# The validator's words for types, as the users of a TOML file know them.
+_WORDS = (
+    ("Input should be a valid string", "a text is needed"),
+    ("Input should be a valid tuple", "a list is needed"),
+    ("Input should be a valid dictionary", "a table is needed"),
+    ("Input should be a valid mapping", "a table is needed"),
+    ("Input should be a valid", "this must be a valid"),
+    ("Input should be", "this must be"),
+    ("Field required", "this is needed"),
+)
+
+
 def complaint(error: ValidationError) -> str:
     """A validation's first complaint as a sentence.
 
@@ -40,7 +52,9 @@ def complaint(error: ValidationError) -> str:
     """
     first = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
+    said = first["msg"].removeprefix("Value error, ").rstrip(".")
+    for theirs, ours in _WORDS:
+        said = said.replace(theirs, ours)
     return (f"`{key}`: " if key else "") + f"{said}."
 
 

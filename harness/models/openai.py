@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 # A server of one's own needs no key, but the SDK insists on one.
 _NO_KEY = "none"
+# How the failure of a call begins that something else than a model's endpoint answered.
+_NO_ENDPOINT = "HTTP 200, but not JSON"
 _KEEPALIVE_S = 30.0
 _CONNECT_S = 10.0
 
@@ -168,7 +170,9 @@ class OpenAIBackend:
         if isinstance(outcome, Answer):
             self._succeeded = True
         elif isinstance(outcome, failures.Refused) or (
-            not self._reached and outcome.attempts >= self.settings.max_attempts
+            # Nobody there, or a web page where a model should be.
+            (not self._reached or outcome.message.startswith(_NO_ENDPOINT))
+            and outcome.attempts >= self.settings.max_attempts
         ):
             self._refusal = outcome.message
         return outcome
@@ -196,8 +200,7 @@ class OpenAIBackend:
             message = self._clean(failures.transport(error))
             if self._reached:
                 raise flow.TryAgain(message) from None
-            # Nobody may be there at all, which a user wants to know before minutes have passed.
-            raise flow.TryAgain(message, None, 4 * self.settings.backoff_s) from None
+            raise flow.TryAgain(message, None, self._pause) from None
         except Exception as error:
             # A prompt that cannot be sent, such as one with half a surrogate pair.
             return Failure(self._clean(f"could not be sent: {type(error).__name__}: {error}"))
@@ -205,21 +208,33 @@ class OpenAIBackend:
         text = self._text(response.content, response.headers.get("content-type", ""))
         body = parse_body(text)
         if body is None or not is_answer(body):
-            raise flow.TryAgain(self._clean(f"HTTP 200, but no completion: {text}"), 200)
+            raise flow.TryAgain(
+                self._clean(f"HTTP 200, but no completion: {text}"), 200, self._pause
+            )
         cost = None if self.price is None else self.price.cost(read_usage(body))
         return Answer(text, time.perf_counter() - started, cost)
 
     def _text(self, content: bytes, content_type: str) -> str:
         """The body of a response, less our own key should the server have put it there."""
         if "json" not in content_type.lower():
-            raise flow.TryAgain(self._clean(f"HTTP 200, but not JSON: {content_type}"), 200)
+            message = self._clean(f"{_NO_ENDPOINT}: {content_type}")
+            raise flow.TryAgain(message, 200, self._pause)
         try:
             text = content.decode()
         except UnicodeDecodeError:
-            raise flow.TryAgain("HTTP 200, but not UTF-8", 200) from None
+            raise flow.TryAgain("HTTP 200, but not UTF-8", 200, self._pause) from None
         for secret in self._secrets:
             text = text.replace(secret, failures.HIDDEN)
         return text
+
+    @property
+    def _pause(self) -> float | None:
+        """How long to wait where a server has never answered.
+
+        Perhaps nobody is there, or something else than a model, which a user wants to know
+        before minutes have passed.
+        """
+        return None if self._succeeded else 4 * self.settings.backoff_s
 
     def _clean(self, message: str) -> str:
         return failures.clean(message, self._secrets)

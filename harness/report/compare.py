@@ -19,6 +19,9 @@ from harness.scoring.rules import check_rule
 if TYPE_CHECKING:
     import pandas as pd
 
+# Fewer sentences are not tested: with five, even an exact sign test cannot reach 0.05.
+_FEWEST = 6
+
 
 def score(folder: str | Path, *, rule: str = "gollie") -> Comparison:
     """Read a folder's stored replies again, score them, and write ``scores.json``.
@@ -124,27 +127,39 @@ def _check_same_data(results: Sequence[Results]) -> None:
 def _notes(named: _Named) -> list[str]:
     notes = []
     for name, (result, own) in named.items():
-        entry = result.system(own)
-        unsent = sum(
-            cell.tally.statuses.get("unsent", 0)
-            for cell in result.cells.values()
-            if cell.system == own
+        cells = [cell for cell in result.cells.values() if cell.system == own]
+        left_out = result.system(own)["left_out"]
+        asked = sum(
+            block["n"]
+            for block in result.manifest["blocks"]
+            if f"{block['dataset']}/{block['language']}" not in left_out
         )
+        unsent = sum(cell.unsent for cell in cells)
         if unsent:
             notes.append(f"{name}: incomplete, {unsent} examples not sent; run it again to go on.")
-        if entry["left_out"]:
+        missing = asked - unsent - sum(len(cell.rows) for cell in cells)
+        if missing:
+            notes.append(f"{name}: {missing} lines are missing from predictions.jsonl; run again.")
+        if left_out:
             notes.append(
-                f"{name}: left out, no translation: {len(entry['left_out'])} "
-                f"({', '.join(entry['left_out'])})."
+                f"{name}: left out, no translation: {len(left_out)} ({', '.join(left_out)})."
             )
-        flags: dict[str, int] = {}
-        for cell in result.cells.values():
-            if cell.system == own:
-                for flag, number in cell.tally.flags.items():
-                    flags[flag] = flags.get(flag, 0) + number
-        if flags:
-            listed = ", ".join(f"{flag} {number}" for flag, number in flags.items())
+        total = Tally()
+        for cell in cells:
+            total.add(cell.tally)
+        if total.flags:
+            listed = ", ".join(f"{flag} {number}" for flag, number in total.flags.items())
             notes.append(f"{name}: translations flagged: {listed}.")
+    altered = {
+        f"{block['dataset']}/{block['language']}"
+        for result, _ in named.values()
+        for block in result.manifest["blocks"]
+        if block.get("altered")
+    }
+    if altered:
+        notes.append(
+            f"Not the pinned files: {', '.join(sorted(altered))}; see `harness check datasets`."
+        )
     return notes
 
 
@@ -162,18 +177,32 @@ def _dataset_rows(dataset: str, named: _Named, rule: str, baseline: str) -> list
             row = _row(cell, name, rule, drawn[language][name])
             row.signature = _signature(result, own, dataset, [language], row.n, rule)
             # Systems share their resamples where they answered the same sentences.
-            if name != baseline and drawn[language].get(baseline) is drawn[language][name]:
+            if (
+                name != baseline
+                and drawn[language].get(baseline) is drawn[language][name]
+                and row.n >= _FEWEST
+            ):
                 _put_difference(row, drawn[language][name].paired(name, baseline))
             rows.append(row)
     _adjust(rows)
-    present = [n for n in named if any(n in by_system for by_system in cells.values())]
-    shared = [language for language, by_system in cells.items() if len(by_system) == len(present)]
+    # A part of a language is not a score of it: means are over what was asked as a whole.
+    whole = {
+        language: {name for name, cell in by_system.items() if not cell.unsent}
+        for language, by_system in cells.items()
+    }
+    present = [name for name in named if any(name in systems for systems in whole.values())]
+    shared = [language for language, systems in whole.items() if systems >= set(present)]
     for name in present if shared else ():
         result, own = named[name]
         own_rows = [row for row in rows if row.system == name and row.language in shared]
         line = _macro_row(own_rows, [drawn[language][name] for language in shared])
         line.signature = _signature(result, own, dataset, shared, line.n, rule)
-        if name != baseline and all(drawn[x].get(baseline) is drawn[x][name] for x in shared):
+        if (
+            name != baseline
+            and baseline in present
+            and line.n >= _FEWEST
+            and all(drawn[x][baseline] is drawn[x][name] for x in shared)
+        ):
             both = average([_only(drawn[x][name], name, baseline) for x in shared])
             _put_difference(line, both.paired(name, baseline))
         rows.append(line)

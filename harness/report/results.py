@@ -77,6 +77,11 @@ class ScoredCell:
     english: list[Row] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
+    @property
+    def unsent(self) -> int:
+        """How many of its examples were not asked."""
+        return self.tally.statuses.get(Status.UNSENT, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Results:

@@ -84,6 +84,11 @@ class ScoreRow:
         return (f.name for f in fields(cls))
 
     @property
+    def unsent(self) -> int:
+        """How many examples were not asked: the row is of the others only."""
+        return 0 if self.language == MACRO else self.statuses.get(Status.UNSENT, 0)
+
+    @property
     def cost_nanos(self) -> int | None:
         """The cost in nano-dollars, ``None`` where unknown."""
         return None if self.cost is None else nano_dollars(self.cost)
@@ -134,11 +139,12 @@ class Comparison:
         failed = []
         for dataset in dict.fromkeys(dataset for dataset, _ in self.places):
             for system in self.systems:
+                own = [row for row in self.rows if (row.dataset, row.system) == (dataset, system)]
                 row = self.at(dataset, MACRO, system)
-                if row is None:
-                    failed.append(f"{system} ({dataset}: no score)")
-                elif row.statuses.get(Status.UNSENT):
+                if any(row.unsent for row in own):
                     failed.append(f"{system} ({dataset}: incomplete)")
+                elif row is None:
+                    failed.append(f"{system} ({dataset}: no score)")
                 elif row.f1 < points:
                     failed.append(f"{system} ({dataset}: {row.f1:.1f})")
         return failed or ([] if self.rows else ["nothing was scored"])

@@ -127,7 +127,11 @@ def _figures(
 
 
 def _f1(cell: ScoreRow | None) -> str:
-    return "–" if cell is None else f"{cell.f1:.1f} [{cell.f1_low:.1f}, {cell.f1_high:.1f}]"
+    if cell is None:
+        return "–"
+    if cell.unsent:
+        return f"{cell.f1:.1f} of {cell.n}/{cell.n + cell.unsent}"
+    return f"{cell.f1:.1f} [{cell.f1_low:.1f}, {cell.f1_high:.1f}]"
 
 
 def _place(row: ScoreRow) -> str:

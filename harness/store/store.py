@@ -183,8 +183,13 @@ class Store:
         if self._db is None:
             if self.read_only:
                 self._db = open_read_only(self.path)
-            elif create or self.path.exists():
+            elif create:
                 self._db = open_writable(self.path)
+            elif self.path.exists():
+                # Reading goes on where writing is not allowed; a later put says so.
+                places = (self.path, self.path.parent)
+                writable = all(os.access(place, os.W_OK) for place in places)
+                self._db = open_writable(self.path) if writable else open_read_only(self.path)
         return self._db
 
     @contextmanager

@@ -263,5 +263,5 @@ def _told(path: Path, done: str) -> Iterator[None]:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StoreError(
-            f"{path} cannot be {done}: {reason}. The store is as it was; give another file."
+            f"{path} cannot be {done}: {reason}. Choose another file; the store is as it was."
         ) from error

@@ -144,3 +144,34 @@ def test_damaged_results_folder_names_file_and_line(harness: Harness, tmp_path: 
     refused(harness("compare", "x"), "predictions.jsonl:2: damaged")
     assert harness("run", "x.toml").code == 0
     assert harness("compare", "x").code == 0
+
+
+def test_words_that_a_newcomer_meets(harness: Harness, tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(GOOD.replace('languages = ["swa"]', 'languages = "swa"'))
+    refused(harness("run", "x.toml"), '["swa", "yor"], or "all"')
+    file.write_text(GOOD.replace("limit = 2", "labels = 3"))
+    refused(harness("run", "x.toml"), "`labels`: a table is needed")
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert harness("run", "x.toml").code == 0
+    refused(harness("run", "x.toml", "--retry", "empty", "--refresh"), "Give one of them")
+    row = {"text": "Yuko Kano", "entities": [], "englsh": "He is in Kano"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
+    file.write_text(
+        GOOD.replace(
+            'name = "demo"',
+            'name = "m"\npath = "m.jsonl"\nformat = "jsonl"\nlabels = { PER = "Person" }',
+        )
+    )
+    refused(harness("run", "x.toml"), "m.jsonl:1: ", "Did you mean 'english'?")
+    assert harness("--version").out.startswith("harness 0.")
+
+
+def test_a_local_file_that_is_not_the_pinned_one_is_noted(harness: Harness, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "masakhaner2" / "swa"
+    folder.mkdir(parents=True)
+    (folder / "test.txt").write_text("Amina B-PER\nanaishi O\nKano B-LOC\n. O\n\n")
+    (tmp_path / "x.toml").write_text(GOOD.replace('"demo"', '"masakhaner2"'))
+    ran = harness("run", "x.toml", "--data-dir", "data")
+    assert ran.code == 0
+    assert "Not the pinned files: masakhaner2/swa" in ran.out

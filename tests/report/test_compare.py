@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import RunFolderError
 from harness.report.compare import MACRO, Comparison, compare_rows
+from harness.report.tables import render
 from harness.runs import RunFolder
 
 # One sentence, one gold entity; a right answer, a wrong one, and none.
@@ -122,12 +123,12 @@ def f1(comparison: Comparison, language: str, system: str) -> float:
 
 def test_micro_within_macro_across(tmp_path: Path) -> None:
     lines = [
-        *answers("aaa", "A", "++x-"),  # 2 right of 3 predicted, 4 gold: 4/7
-        *answers("bbb", "A", "+---"),  # 1 of 1, 4: 2/5
-        *answers("aaa", "B", "++++"),
-        *answers("bbb", "B", "----"),
+        *answers("aaa", "A", "++x-++x-"),  # 4 right of 6 predicted, 8 gold: 8/14
+        *answers("bbb", "A", "+---+---"),  # 2 of 2, 8: 4/10
+        *answers("aaa", "B", "++++++++"),
+        *answers("bbb", "B", "--------"),
     ]
-    found = compare_rows([write(tmp_path / "r", lines)])
+    found = compare_rows([write(tmp_path / "r", lines, n=8)])
     assert f1(found, "aaa", "A") == pytest.approx(400 / 7)
     assert f1(found, "bbb", "A") == pytest.approx(40)
     assert f1(found, MACRO, "A") == pytest.approx((400 / 7 + 40) / 2)
@@ -151,6 +152,33 @@ def test_micro_within_macro_across(tmp_path: Path) -> None:
     assert macro is not None
     assert macro.p_holm is None
     assert macro.languages == 2
+
+
+def test_too_few_sentences_are_not_tested(tmp_path: Path) -> None:
+    for n, tested in ((5, False), (6, True)):
+        lines = [*answers("aaa", "A", "-" * n), *answers("aaa", "B", "+" * n)]
+        found = compare_rows([write(tmp_path / str(n), lines, languages=["aaa"], n=n)])
+        row = found.at("d", "aaa", "B")
+        assert row is not None
+        assert (row.p is not None) == tested
+
+
+def test_part_of_a_language_is_no_part_of_a_mean(tmp_path: Path) -> None:
+    unsent = [line("bbb", i, "B", None, status="unsent") for i in (2, 3)]
+    lines = [
+        *answers("aaa", "A", "++--"),
+        *answers("bbb", "A", "++++"),
+        *answers("aaa", "B", "++--"),
+        *answers("bbb", "B", "++"),
+        *unsent,
+    ]
+    found = compare_rows([write(tmp_path / "r", lines)])
+    for system in "AB":
+        macro = found.at("d", MACRO, system)
+        assert macro is not None
+        assert (macro.languages, macro.n) == (1, 4)
+    text = render(found, format="markdown")
+    assert "100.0 of 2/4" in text
 
 
 def test_statuses_that_do_not_contribute_stay_in_the_denominator(tmp_path: Path) -> None:
@@ -249,12 +277,12 @@ def test_dropped_elements_count_as_hallucinated(tmp_path: Path) -> None:
 
 
 def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
-    lines = answers("aaa", "A", "++++")
-    one = write(tmp_path / "one", lines, languages=["aaa"])
-    two = write(tmp_path / "two", lines, languages=["aaa"], digest="f" * 64)
+    lines = answers("aaa", "A", "++++++")
+    one = write(tmp_path / "one", lines, languages=["aaa"], n=6)
+    two = write(tmp_path / "two", lines, languages=["aaa"], digest="f" * 64, n=6)
     with pytest.raises(RunFolderError, match="different examples of d/aaa"):
         compare_rows([one, two])
-    three = write(tmp_path / "three", lines, languages=["aaa"])
+    three = write(tmp_path / "three", lines, languages=["aaa"], n=6)
     found = compare_rows([one, three], baseline="three: A")
     assert found.systems == ["one: A", "three: A"]
     row = found.at("d", "aaa", "one: A")
