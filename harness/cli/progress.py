@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from harness.asking import Progress
@@ -24,18 +23,15 @@ if TYPE_CHECKING:
 
     from harness.plan import Cell, SystemPlan
 
-# Seconds between two lines where there is no terminal, and those that a rate looks back over:
-# long enough to even out answers that come in bursts.
+# Seconds between two lines where there is no terminal.
 _EVERY = 10.0
-_WINDOW = 60.0
 # So many languages are drawn beneath their system; of the others only the number.
 _LANGUAGES = 10
-_NAME = 24
 
 
 @dataclass(slots=True)
 class _Count:
-    """How far one language, or a whole system, is."""
+    """How far a language is."""
 
     name: str
     total: int = 0
@@ -45,38 +41,20 @@ class _Count:
 
 @dataclass(slots=True)
 class _System(_Count):
-    """The system that is being asked.
+    """How far a system is, and its languages by the ``id`` of their cell.
 
-    ``cached`` are its examples that need no request, ``cost`` is in nano-dollars (``None`` once a
-    price is unknown), ``samples`` are ``(seconds, done)`` of the last minute, one a second.
+    ``cached`` are its examples that need no request; ``cost`` is in nano-dollars, ``None`` once a
+    price is unknown; ``started`` is in seconds of the monotonic clock.
     """
 
     cached: int = 0
     cost: int | None = 0
     languages: dict[int, _Count] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
-    samples: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def add(self, cell: Cell, outcome: Answer | Failure) -> None:
-        failed = isinstance(outcome, Failure)
-        for count in (self, self.languages[id(cell)]):
-            count.done += 1
-            count.failed += failed
-        if not isinstance(outcome, Failure) and self.cost is not None:
-            self.cost = None if outcome.cost is None else self.cost + outcome.cost
-
-    def sample(self, now: float) -> None:
-        if not self.samples or now - self.samples[-1][0] >= 1:
-            self.samples.append((now, self.done))
-            while len(self.samples) > 1 and self.samples[1][0] <= now - _WINDOW:
-                self.samples.popleft()
-
-    def rate(self, now: float) -> float:
-        """Answers a second: over the last minute, or since the start where that is shorter."""
-        since, done = self.started, 0
-        if now - since > _WINDOW and self.samples and self.done > self.samples[0][1]:
-            since, done = self.samples[0]
-        return (self.done - done) / max(now - since, 0.001)
+    def rate(self) -> float:
+        """Answers a second since the start: no figure of a moment, for answers come in bursts."""
+        return self.done / max(time.monotonic() - self.started, 0.001)
 
 
 class LiveProgress(Progress):
@@ -89,19 +67,14 @@ class LiveProgress(Progress):
 
     def __init__(self) -> None:
         self._live: Live | None = None
-        self._system: _System | None = None
+        self._system = _System("")
         self._said = 0.0
         self._failures: dict[str, int] = {}
 
     def __enter__(self) -> LiveProgress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.reading()
 
     def downloading(self, path: str, done: int, total: int) -> None:
@@ -111,34 +84,37 @@ class LiveProgress(Progress):
     def planned(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         self._close()
         # As the closing lines count them: whatever needs no request of its own is cached.
-        asked = sum(key is not None for cell in plan.cells for key in cell.keys)
-        system = _System(_line(plan.system.name), len(keys), cached=asked - len(keys))
+        examples = sum(key is not None for cell in plan.cells for key in cell.keys)
+        system = _System(_name(plan.system.name), len(keys), cached=examples - len(keys))
         for key in keys:
             cell, _ = plan.pending[key]
             if id(cell) not in system.languages:
-                name = f"{cell.block.dataset.name}/{cell.block.language}"
-                system.languages[id(cell)] = _Count(_line(name))
+                name = f"  {cell.block.dataset.name}/{cell.block.language}"
+                system.languages[id(cell)] = _Count(_name(name))
             system.languages[id(cell)].total += 1
-        self._system = system
-        self._said = system.started
+        self._system, self._said = system, system.started
         if self._live is None and sys.stderr.isatty():
             self._live = self._open()
         if self._live is None:
             self._say(f"{system.name}: sending {system.total} requests")
 
     def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
+        # Thousands a second come by here: it counts, and another thread draws.
         system = self._system
-        assert system is not None
+        language = system.languages[id(cell)]
+        system.done += 1
+        language.done += 1
         if isinstance(outcome, Failure):
+            system.failed += 1
+            language.failed += 1
             self._failures[outcome.message] = self._failures.get(outcome.message, 0) + 1
-        system.add(cell, outcome)
-        now = time.monotonic()
-        system.sample(now)
-        if self._live is None and now - self._said >= _EVERY:
-            self._said = now
+        elif system.cost is not None:
+            system.cost = None if outcome.cost is None else system.cost + outcome.cost
+        if self._live is None and time.monotonic() - self._said >= _EVERY:
+            self._said = time.monotonic()
             self._say(
                 f"{system.name}: {system.done} of {system.total}, {system.failed} failed, "
-                f"{show_cost(system.cost)}, {_rate(system.rate(now))}"
+                f"{show_cost(system.cost)}, {_per_second(system.rate())}"
             )
 
     def stopping(self) -> None:
@@ -160,17 +136,16 @@ class LiveProgress(Progress):
         console = Console(stderr=True)
         if not console.is_interactive:
             return None
-        live = Live(
-            get_renderable=self._draw, console=console, refresh_per_second=4, transient=True
-        )
+        live = Live(get_renderable=self._draw, console=console, transient=True)
         live.start()
         return live
 
     def _close(self) -> None:
         """Leave the system's line of totals on the screen, and nothing of its languages."""
-        system, self._system = self._system, None
-        if self._live is not None and system is not None:
-            self._live.console.print(self._totals(system, closed=True))
+        system, self._system = self._system, _System("")
+        if self._live is not None and system.total:
+            took = timedelta(seconds=round(time.monotonic() - system.started))
+            self._live.console.print(self._line(system, system, f"in {took}"))
 
     def _say(self, text: str) -> None:
         if self._live is None:
@@ -179,41 +154,43 @@ class LiveProgress(Progress):
             self._live.console.print(text, markup=False, highlight=False)
 
     def _draw(self) -> Group:
-        """The lines as they are now; called by the drawing thread, which only reads the counts."""
+        """The lines as they are now."""
         from rich.console import Group
-        from rich.text import Text
 
         system = self._system
-        if system is None or self._live is None:
+        if self._live is None or not system.total:
             return Group()
-        lines = [self._totals(system)]
+        left = "-:--:-- left"
+        if system.done:
+            left = f"{timedelta(seconds=round((system.total - system.done) / system.rate()))} left"
         going = [count for count in system.languages.values() if count.done < count.total]
-        room = max(1, min(_LANGUAGES, self._live.console.height - 4))
-        lines += [self._text(f"  {count.name}", _figures(count, system)) for count in going[:room]]
-        if len(going) > room:
-            lines.append(Text(f"  and {len(going) - room} more", "dim"))
+        # One line stays free for the number of the others, and one for the cursor.
+        shown = going[: max(1, min(_LANGUAGES, self._live.console.height - 3))]
+        lines = [self._line(system, system, left), *(self._line(c, system) for c in shown)]
+        if len(going) > len(shown):
+            lines.append(self._line(_Count(f"  and {len(going) - len(shown)} more"), system))
         return Group(*lines)
 
-    def _totals(self, system: _System, *, closed: bool = False) -> Text:
-        now = time.monotonic()
-        rate = system.rate(now)
-        figures = _figures(system, system, f"{system.cached} cached")
-        figures += f"  cost {show_cost(system.cost):<9}{_rate(rate):>8}"
-        if closed:
-            figures += f"  in {_clock(now - system.started)}"
-        elif rate:
-            figures += f"  {_clock((system.total - system.done) / rate)} left"
-        return self._text(system.name, figures, "bold")
+    def _line(self, count: _Count, system: _System, time_left: str = "") -> Text:
+        """A line with columns as wide as the system's largest numbers.
 
-    def _text(self, name: str, figures: str, style: str = "") -> Text:
-        """One line; the name gets what the figures leave of a narrow terminal."""
+        The name, which is never read as markup, gets what a narrow terminal leaves it.
+        """
         from rich.text import Text
 
         assert self._live is not None
-        width = self._live.console.width
-        text = Text(name, style)
-        text.truncate(max(8, min(_NAME, width - 72)), overflow="ellipsis", pad=True)
-        text.append(figures)
+        wide, width = len(str(system.total)), self._live.console.width
+        cached, rest = "", ""
+        if count is system:
+            cached = f"{system.cached} cached"
+            cost, rate = f"cost {show_cost(system.cost)}", _per_second(system.rate())
+            rest = f"  {cost:<12}  {rate:>7}  {time_left}"
+        done = f"{count.done:>{wide}}/{count.total}" if count.total else ""
+        failed = f"{count.failed:>{wide}} failed" if count.total else ""
+        figures = f"  {done:<{2 * wide + 1}}  {cached:<{len(str(system.cached)) + 7}}  {failed}"
+        text = Text(count.name, no_wrap=True)
+        text.truncate(max(8, min(24, width - len(figures) - 38)), overflow="ellipsis", pad=True)
+        text.append(figures + rest)
         text.truncate(width, overflow="ellipsis")
         return text
 
@@ -240,24 +217,10 @@ class LiveProgress(Progress):
         print(f"Results: {path.relative_to(here) if path.is_relative_to(here) else path}")
 
 
-def _line(name: str) -> str:
+def _name(name: str) -> str:
     """A name fit for one line of a terminal."""
     return visible(name).replace("\n", " ").replace("\t", " ")
 
 
-def _figures(count: _Count, system: _System, cached: str = "") -> str:
-    """Done, cached and failed, in columns as wide as the system's largest numbers."""
-    wide = len(str(system.total))
-    done = f"{count.done:>{wide}}/{count.total:<{wide}}"
-    cached = f"{cached:>{len(str(system.cached)) + 7}}"
-    return f"  {done}  {cached}  {count.failed:>{wide}} failed"
-
-
-def _rate(rate: float) -> str:
+def _per_second(rate: float) -> str:
     return f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
