@@ -145,6 +145,7 @@ class LiveProgress(Progress):
         system, self._system = self._system, _System("")
         if self._live is not None and system.total:
             took = timedelta(seconds=round(time.monotonic() - system.started))
+            self._live.refresh()  # Else the lines drawn last would be drawn once more below.
             self._live.console.print(self._line(system, system, f"in {took}"))
 
     def _say(self, text: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 from harness.prompting.repairs import Notes
 
@@ -96,29 +97,25 @@ _FOLLOWS = _follows()
 FOLLOW = {place: re.compile(follow) for place, follow in _FOLLOWS.items()}
 
 
-def _closing(family: str, follow: str) -> re.Pattern[str]:
+@cache
+def _closing(family: str, place: str) -> re.Pattern[str]:
     """Where a string with wrong quotes ends, whichever comes first.
 
     At a quote of its family that can close it; or, if that quote is missing, before the
     parenthesis that ends the annotation (another one or the list's end follows), or before a
-    line that begins a new list. Pairs of a backslash and a character are passed over.
+    line that begins a new list. Pairs of a backslash and a character are passed over. Compiled
+    when it is first needed: most replies need none of the twenty, and each takes milliseconds.
     """
     quote = rf"[{_FAMILIES[family]}]" if family in _FAMILIES else rf"\\[{_QUOTES}]"
     annotation = rf"{NAME}{SPACE}\({SPACE}(?:{NAME}{SPACE}={SPACE})?+{QUOTE}"
     return re.compile(
-        rf"(?P<close>{quote})(?={follow})"
+        rf"(?P<close>{quote})(?={_FOLLOWS[place]})"
         rf"|(?P<pair>\\.)"
         rf"|(?P<missing>\){SPACE}(?:,{SPACE})?+(?=\][ \t]*+(?:\r?\n|\Z)|{annotation}))"
         rf"|(?P<statement>\n[ \t]*+(?:```|{NAME}[ \t]*+=[ \t]*+\[))",
         re.DOTALL,
     )
 
-
-_CLOSINGS = {
-    (family, place): _closing(family, follow)
-    for family in (*_FAMILIES, "escaped")
-    for place, follow in _FOLLOWS.items()
-}
 
 _ESCAPE = re.compile(
     r"\\(?:(?P<plain>[abfnrtv\\'\"])|(?P<line>\r?\n)|(?P<octal>[0-7]{1,3})"
@@ -243,7 +240,7 @@ class Strings:
             earlier, found = self._found[family, place]
             if earlier <= begin and (found is None or begin <= found.start()):
                 return found
-        matches = _CLOSINGS[family, place].finditer(self._text, begin)
+        matches = _closing(family, place).finditer(self._text, begin)
         found = next((match for match in matches if match.lastgroup != "pair"), None)
         self._found[family, place] = begin, found
         return found
