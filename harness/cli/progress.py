@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +88,7 @@ class LiveProgress(Progress):
         for key in keys:
             cell, _ = plan.pending[key]
             if id(cell) not in system.languages:
-                name = f"  {cell.block.dataset.name}/{cell.block.language}"
+                name = f"  {cell.block.language} ({cell.block.dataset.name})"
                 system.languages[id(cell)] = _Count(_name(name))
             system.languages[id(cell)].total += 1
         self._system, self._said = system, system.started
@@ -144,7 +143,7 @@ class LiveProgress(Progress):
         """Leave the system's line of totals on the screen, and nothing of its languages."""
         system, self._system = self._system, _System("")
         if self._live is not None and system.total:
-            took = timedelta(seconds=round(time.monotonic() - system.started))
+            took = _clock(time.monotonic() - system.started)
             self._live.refresh()  # Else the lines drawn last would be drawn once more below.
             self._live.console.print(self._line(system, system, f"in {took}"))
 
@@ -161,10 +160,12 @@ class LiveProgress(Progress):
         system = self._system
         if self._live is None or not system.total:
             return Group()
-        left = "-:--:-- left"
+        left = "-:-- left"
         if system.done:
-            left = f"{timedelta(seconds=round((system.total - system.done) / system.rate()))} left"
-        going = [count for count in system.languages.values() if count.done < count.total]
+            left = f"{_clock((system.total - system.done) / system.rate())} left"
+        # Copies: the counts go on while they are drawn.
+        counts = [replace(count) for count in system.languages.values()]
+        going = [count for count in counts if count.done < count.total]
         # One line stays free for the number of the others, and one for the cursor.
         shown = going[: max(1, min(_LANGUAGES, self._live.console.height - 3))]
         lines = [self._line(system, system, left), *(self._line(c, system) for c in shown)]
@@ -181,17 +182,21 @@ class LiveProgress(Progress):
 
         assert self._live is not None
         wide, width = len(str(system.total)), self._live.console.width
-        cached, rest = "", ""
-        if count is system:
+        gap = "  " if width > 100 else " "
+        figures = [" " * (2 * wide + 1), "", ""]
+        if count.total:
+            done = f"{count.done:>{wide}}/{count.total}"
+            figures = [f"{done:<{2 * wide + 1}}", "", f"{count.failed:>{wide}} failed"]
+        if system.cached:
             cached = f"{system.cached} cached"
-            cost, rate = f"cost {show_cost(system.cost)}", _per_second(system.rate())
-            rest = f"  {cost:<12}  {rate:>7}  {time_left}"
-        done = f"{count.done:>{wide}}/{count.total}" if count.total else ""
-        failed = f"{count.failed:>{wide}} failed" if count.total else ""
-        figures = f"  {done:<{2 * wide + 1}}  {cached:<{len(str(system.cached)) + 7}}  {failed}"
+            figures[1] = cached if count is system else " " * len(cached)
         text = Text(count.name, no_wrap=True)
-        text.truncate(max(8, min(24, width - len(figures) - 38)), overflow="ellipsis", pad=True)
-        text.append(figures + rest)
+        room = width - 34 - len(gap.join(figures))
+        text.truncate(max(10, min(24, room)), overflow="ellipsis", pad=True)
+        if count is system:
+            cost = f"cost {show_cost(system.cost)}"
+            figures += [f"{cost:<12}", f"{_per_second(system.rate()):>6}", time_left]
+        text.append("".join(gap + figure for figure in figures if figure))
         text.truncate(width, overflow="ellipsis")
         return text
 
@@ -225,3 +230,9 @@ def _name(name: str) -> str:
 
 def _per_second(rate: float) -> str:
     return f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

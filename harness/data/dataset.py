@@ -268,6 +268,12 @@ class Dataset:
         A sentence that names none is of the file's language, or of the dataset's only one.
         """
         if self.table or self.format != "jsonl":
+            if len(self.declared) > 1 and "{language}" not in self.layout:
+                raise UsageError(
+                    f"Dataset '{self.name}': a {self.format} file has one language, and "
+                    f"{len(self.declared)} are given ({', '.join(self.declared)}). Give one file "
+                    f'a language: path = "news_{{language}}.{self.format}".'
+                )
             return {language: corpus.sentences}
         default = UNDETERMINED
         if "{language}" in self.layout:

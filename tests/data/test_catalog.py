@@ -277,3 +277,13 @@ def test_a_partial_folder_says_what_it_has(tmp_path: Path) -> None:
         (tmp_path / "masakhaner2" / language / "test.txt").write_text("Kano B-LOC\n\n")
     with pytest.raises(DataError, match=r"swa/test\.txt: no such file.* has: hau, yor\.$"):
         resolve("masakhaner2").load("swa", data_dir=tmp_path)
+
+
+def test_one_conll_file_cannot_hold_two_languages(tmp_path: Path) -> None:
+    (tmp_path / "x.conll").write_text("Kano B-LOC\n\n")
+    labels = {"LOC": "Location"}
+    mine = resolve(
+        "m", path=tmp_path / "x.conll", format="conll", labels=labels, languages=["swa", "yor"]
+    )
+    with pytest.raises(UsageError, match="one language, and 2 are given"):
+        mine.load("swa")
