@@ -40,7 +40,7 @@ def _patterns(answers: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str
         for name in sorted(answers, key=len, reverse=True)
     )
     # A line like ``## Final result`` is a heading.
-    comment = rf"\#(?!\#[^\n]{{0,80}}?(?ai:{names}))[^\n]*+"
+    comment = rf"\#(?!\#[^\n]{{0,80}}?(?ai:{names}))[^\r\n]*+"
     typed = rf"(?::[ \t]*+{NAME}(?:\[[^=\n]{{0,80}}\])?[ \t]*+)?+"
     statement = re.compile(
         rf"""

@@ -52,7 +52,7 @@ TOKEN = re.compile(
   | (?P<bracket>[\[\](){{}}])
   | (?P<comma>,)
   | (?P<colon>:)
-  | (?P<skip>\#[^\n]*+|\\\r?\n)
+  | (?P<skip>\#[^\r\n]*+|\\\r?\n)
   | (?P<other>[-+]?+\.?+\d[\w.]*+|\.\.\.|.)
   | (?P<end>\Z)
     )""",
@@ -78,7 +78,7 @@ def _follows() -> dict[str, str]:
     done = rf"(?=[ \t]*+(?:\r?\n|\Z)|{SPACE}(?:[,)\]}}\#;`<]|{NAME}{SPACE}[(=]))"
     closing = rf"\Z|[)\]}}]{done}"
     # A comment counts only if after it the code goes on.
-    comment = rf"(?:\#[^\n]{{0,300}}+\n{SPACE}){{1,9}}+"
+    comment = rf"(?:\#[^\r\n]{{0,300}}+[\r\n]{SPACE}){{1,9}}+"
     argument = rf",{SPACE}(?:\Z|{NAME}{SPACE}[=(:]|[)\]}}\#,])|{NAME}{SPACE}=|{comment}[,)]"
     call_on_next_line = rf"[ \t]*+\r?\n{SPACE}{NAME}{SPACE}\("
     keyword = rf"(?:{call_on_next_line}|{SPACE}(?:{closing}|{argument}))"
