@@ -58,13 +58,15 @@ def ask(plans: Sequence[SystemPlan], store: Store, progress: Progress) -> Outcom
 
     Raises:
         CredentialsError: a system needs a key that is not there; nothing was sent.
-        StoreError: an answer could not be stored.
+        StoreError: the store cannot be written, before anything is sent, or an answer could not
+            be stored.
     """
     outcomes = Outcomes()
     pending = [plan for plan in plans if plan.pending]
     for plan in pending:
         plan.backend.check()
     if pending:
+        store.prepare()
         try:
             asyncio.run(_ask_in_turn(pending, store, progress, outcomes))
         except (KeyboardInterrupt, asyncio.CancelledError):

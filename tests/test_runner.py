@@ -191,6 +191,19 @@ def test_a_failed_run_leaves_no_folder(harness: Harness, tmp_path: Path) -> None
     assert not (tmp_path / "x").exists()
 
 
+def test_a_store_that_cannot_be_written_is_found_out_before_anything_is_paid(
+    harness: Harness, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve()
+    file = hosted(tmp_path, served.url, 3)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file" / "answers.sqlite"))
+    ran = harness("run", file)
+    assert ran.code == 2
+    assert "HARNESS_CACHE" in ran.err
+    assert served.stats()["requests"] == 0
+
+
 def test_demo_is_the_shipped_one(harness: Harness, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "demo.toml").write_text("not toml at all [")

@@ -100,6 +100,15 @@ class Store:
                 _PUT, row(key, request, answer, kind=kind, version=__version__) | {"now": now}
             )
 
+    def prepare(self) -> None:
+        """Make sure that answers can be stored, before one is paid for.
+
+        Raises:
+            StoreError: they cannot.
+        """
+        with self.transaction(write=True):
+            pass
+
     def get(self, key: str) -> Answer | None:
         """The newest answer of a key."""
         return self.get_many([key]).get(key)
