@@ -168,8 +168,9 @@ def _count_english(
 
 
 def _dropped(line: dict[str, Any], system: dict[str, Any]) -> int:
-    """Elements of the scored list that the reader could not take for annotations."""
-    return sum(d["stage"] == system["answers"][-1] for d in line["dropped"])
+    """Elements of the scored list that are no annotations; one that was cut is not counted."""
+    final = system["answers"][-1]
+    return sum(d["stage"] == final and d["reason"] != "incomplete" for d in line["dropped"])
 
 
 def reread(folder: RunFolder) -> None:
