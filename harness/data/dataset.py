@@ -152,8 +152,12 @@ class Dataset:
         """Whether a file that is pinned is another one in the folder of local corpora."""
         if not self.table:
             return False
-        path = self.path(language, split, data_dir=data_dir)
-        return files.sha256_of(path) != self.table[language].files[split].sha256
+        pinned = self.table[language].files[split]
+        there = files.present(pinned, self.place(language, split), data_dir)
+        # A file of the cache was compared with its hash when it was read.
+        return (
+            there is not None and there[1] == "local" and files.sha256_of(there[0]) != pinned.sha256
+        )
 
     def read(
         self,

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from harness.errors import UsageError
 from harness.models.base import Settings
+from harness.store.key import normalise_base_url
 
 OPENAI_URL = "https://api.openai.com/v1"
 # Written by the program itself into every request.
@@ -96,10 +98,10 @@ class OpenAISettings(Settings):
             raise ValueError("not a URL. Write it as https://host/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("a URL without user, password, query and fragment is needed")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        standard = {"http": 80, "https": 443}[parts.scheme.lower()]
-        port = f":{parts.port}" if parts.port and parts.port != standard else ""
-        return f"{parts.scheme.lower()}://{host}{port}{parts.path.rstrip('/')}"
+        try:
+            return normalise_base_url(url)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("api_key_env")
     @classmethod
