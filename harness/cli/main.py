@@ -226,9 +226,7 @@ def compare(
     from harness.report.compare import compare_rows
     from harness.report.rows import check_columns
     from harness.report.tables import check_format, print_comparison
-    from harness.scoring.rules import check_rule
 
-    check_rule(rule)
     check_format(format)
     extra = check_columns(columns)
     comparison = compare_rows(folders, rule=rule, baseline=baseline)

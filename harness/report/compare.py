@@ -59,7 +59,6 @@ def compare(
     """
     import pandas as pd
 
-    check_rule(rule)
     comparison = compare_rows(folders, rule=rule, baseline=baseline)
     return pd.DataFrame(
         [row.as_record() for row in comparison.rows], columns=list(ScoreRow.columns())
@@ -70,6 +69,7 @@ def compare_rows(
     folders: Sequence[str | Path], *, rule: str = "gollie", baseline: str | None = None
 ) -> Comparison:
     """The comparison behind :func:`compare`, without pandas."""
+    check_rule(rule)
     if not folders:
         raise UsageError("Nothing to compare: name at least one results folder.")
     results = [load_results(folder, rule) for folder in folders]
