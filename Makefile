@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# A newer Python to run the tests on as well; skipped, saying so, where there is none.
+# A newer Python to run the tests on as well; skipped, saying so, where there is none. Without
+# torch, so that what has to work without it is seen to.
 NEWEST := $(firstword $(foreach p,$(shell command -v python3.13) \
 	$(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13),$(if $(shell $(p) -c 1 2>/dev/null && echo yes),$(p))))
 VENV_NEWEST := .venv-3.13
@@ -20,7 +21,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python $(PIP) --editable '.[dev]'
+	$(BIN)/python $(PIP) --editable '.[dev,torch]'
 	touch $@
 
 test: lint types tests tests-newest

@@ -13,6 +13,7 @@
     ├── PromptError               what builds a prompt
     │   ├── SchemaError           a schema file that is not guideline dataclasses
     │   └── TemplateError         a template, with its line
+    ├── CheckpointError           a local model that cannot be found, read, converted or held
     ├── StoreError                the answer store
     │   └── OfflineError          an answer that is not stored, in a run without network
     ├── RunFolderError            a results folder that cannot be read or written
@@ -80,6 +81,10 @@ class SchemaError(PromptError):
 
 class TemplateError(PromptError):
     """A template cannot be rendered; the message names file and line."""
+
+
+class CheckpointError(HarnessError):
+    """A local model: its folder, a file of it, its tokenizer, its conversion, or its size."""
 
 
 class StoreError(HarnessError):

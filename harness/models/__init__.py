@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.errors import ExperimentError, UnknownNameError, UsageError, unknown
+from harness.errors import ExperimentError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     from harness.models.base import Backend, Settings
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 # Backend name → (module, settings class, backend class).
 _MODULES = {
     "openai": ("harness.models.openai", "OpenAISettings", "OpenAIBackend"),
+    "transformers": ("harness.models.transformers", "TransformersSettings", "TransformersBackend"),
+    "ctranslate2": ("harness.models.ctranslate2", "CTranslate2Settings", "CTranslate2Backend"),
     "scripted": ("harness.models.scripted", "ScriptedSettings", "ScriptedBackend"),
 }
 #: The backends of this version.
 BACKENDS = tuple(_MODULES)
-_LOCAL = ("transformers", "ctranslate2")
 
 
 def settings_for(
@@ -66,12 +67,6 @@ def open_backend(settings: Settings) -> Backend:
 
 
 def _load(backend: str, part: int, where: str = "settings") -> Any:
-    if backend in _LOCAL:
-        raise UsageError(
-            f"{where}: backend '{backend}' (a model run on this machine) is not in this version, "
-            f"which has: {', '.join(BACKENDS)}. Serve the model with an OpenAI-compatible server "
-            f'such as vLLM and use backend = "openai" with base_url = "http://127.0.0.1:8000/v1".'
-        )
     if backend not in _MODULES:
         raise UnknownNameError(f"{where}: {unknown('backend', backend, BACKENDS)}")
     return getattr(import_module(_MODULES[backend][0]), _MODULES[backend][part])

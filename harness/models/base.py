@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,10 +17,7 @@ K = TypeVar("K")
 
 
 class Settings(BaseModel):
-    """The keys of a ``[[systems]]`` table that one backend understands. Never holds a secret.
-
-    ``concurrency`` is the ceiling of calls in flight; it does not belong to a request.
-    """
+    """The keys of a ``[[systems]]`` table that one backend understands. Never holds a secret."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -28,8 +25,24 @@ class Settings(BaseModel):
     default_wrap: ClassVar[Wrap] = "chat"
     #: The keys whose value is the path of a file.
     paths: ClassVar[tuple[str, ...]] = ()
+    #: The keys whose value may be the path of a folder, or a name.
+    folders: ClassVar[tuple[str, ...]] = ()
 
     model: str = Field(min_length=1)
+
+    def located(self, file: Callable[[str, str], str], folder: Callable[[str], str]) -> Self:
+        """The same with every file (by its key and name) and folder (by its name) looked up."""
+        files = {key: file(key, name) for key in self.paths if (name := getattr(self, key))}
+        folders = {key: folder(name) for key in self.folders if (name := getattr(self, key))}
+        return self.model_copy(update=files | folders)
+
+
+class CallSettings(Settings):
+    """Settings of a backend that sends calls.
+
+    ``concurrency`` is the ceiling of calls in flight; it does not belong to a request.
+    """
+
     concurrency: int = Field(default=64, ge=1, le=10_000)
 
 
@@ -91,6 +104,7 @@ class Backend(Protocol):
 
         Raises:
             CredentialsError: a key is needed and not there.
+            CheckpointError: a local model is not there, or does not fit this machine.
         """
         ...
 
@@ -100,14 +114,15 @@ class Backend(Protocol):
         """Send requests and yield what came of each, as they complete.
 
         ``requests`` is read lazily, one more whenever a call may start. At any moment at most
-        ``concurrency`` calls are in flight or answered and not yet taken by the caller, so that
-        nothing more than those is lost with the process. Closing the iterator cancels what is
-        in flight. Once ``stop`` is set nothing more is sent, calls that wait for another attempt
-        are given up without an outcome, and those in flight are waited for.
+        ``concurrency`` calls (of a local model: one batch) are in flight or answered and not yet
+        taken by the caller, so that nothing more than those is lost with the process. Closing
+        the iterator cancels what is in flight. Once ``stop`` is set nothing more is sent, calls
+        that wait for another attempt are given up without an outcome, and those in flight are
+        waited for.
 
         Raises:
             EndpointError: the server refuses every call.
-            CredentialsError: as :meth:`check`.
+            CredentialsError, CheckpointError: as :meth:`check`.
         """
         ...
 
@@ -116,5 +131,5 @@ class Backend(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close connections; the backend opens them anew when it is used again."""
+        """Close connections or unload the model; what is used again is opened anew."""
         ...

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from harness.errors import UsageError
-from harness.models.base import Settings
+from harness.models.base import CallSettings
 from harness.store.key import normalise_base_url
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -44,7 +44,7 @@ def _default_key_env(values: dict[str, Any]) -> str:
     return "AZURE_OPENAI_API_KEY" if values.get("provider") == "azure" else "OPENAI_API_KEY"
 
 
-class OpenAISettings(Settings):
+class OpenAISettings(CallSettings):
     """The keys of ``backend = "openai"``. What is sent, and how.
 
     Who: ``base_url`` (default ``OPENAI_BASE_URL``, else OpenAI itself), ``provider`` (an alias

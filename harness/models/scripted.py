@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from harness.errors import ExperimentError, unknown
 from harness.models import flow
-from harness.models.base import K, Settings, body_of
+from harness.models.base import CallSettings, K, body_of
 from harness.models.pricing import find_price
 from harness.models.replies import read_reply
 from harness.records import Answer, Failure, Prompt, Reply
@@ -45,7 +45,7 @@ RULES: Mapping[str, Callable[[str], str]] = {
 }
 
 
-class ScriptedSettings(Settings):
+class ScriptedSettings(CallSettings):
     """The keys of ``backend = "scripted"``.
 
     ``model`` is a rule: ``capitals`` (a small tagger that reads the prompt) or ``empty``.

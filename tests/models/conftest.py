@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests import tiny
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -45,3 +47,21 @@ def completion(text: str | None = " []\n", **more: object) -> dict[str, object]:
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
     return {"object": "chat.completion", "model": "m-1", "choices": [choice], "usage": usage} | more
+
+
+@pytest.fixture(scope="session")
+def _local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("local")
+
+
+@pytest.fixture
+def local_cache(_local: Path, monkeypatch: pytest.MonkeyPatch, own_environment: None) -> None:
+    """One cache of converted models for all tests of local backends."""
+    monkeypatch.setenv("HARNESS_CACHE", str(_local / "cache" / "answers.sqlite"))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(_local: Path) -> Path:
+    """A tiny GoLLIE-TF with random weights. Not to be changed."""
+    pytest.importorskip("torch")
+    return tiny.llama(_local / "llama")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import ExperimentError, HarnessError, UnknownNameError, UsageError
+from harness.errors import ExperimentError, HarnessError, UnknownNameError
 from harness.models import BACKENDS, open_backend, settings_for
 
 
@@ -16,7 +16,7 @@ def _hosted(**values: Any) -> Any:
 
 
 def test_the_backends_of_this_version_open_with_nothing_but_a_model() -> None:
-    assert BACKENDS == ("openai", "scripted")
+    assert BACKENDS == ("openai", "transformers", "ctranslate2", "scripted")
     for name, model in (("openai", "gpt-4o"), ("scripted", "capitals")):
         settings = settings_for(name, {"model": model})
         assert settings.backend == name
@@ -40,18 +40,21 @@ def test_nothing_heavy_is_imported_before_something_is_sent() -> None:
 
 
 @pytest.mark.parametrize("name", ["transformers", "ctranslate2"])
-def test_local_backends_are_announced(name: str) -> None:
-    with pytest.raises(UsageError) as error:
-        settings_for(name, {"model": "m"})
-    message = str(error.value)
-    assert f"'{name}'" in message
-    assert "openai, scripted" in message
-    assert "base_url" in message
+def test_local_backends_send_no_calls_and_complete_prompts(name: str) -> None:
+    settings = settings_for(name, {"model": "m"})
+    assert settings.backend == name
+    assert settings.default_wrap == "completion"
+    with pytest.raises(ExperimentError) as error:
+        settings_for(name, {"model": "m", "concurrency": 4})
+    assert "Unknown key 'concurrency'" in str(error.value)
+    choices = str(error.value).partition("Choices: ")[2]
+    assert {"device", "batch_tokens"} <= set(choices.rstrip(".").split(", "))
+    assert "concurrency" not in choices
 
 
 def test_an_unknown_backend_names_the_choices() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"Did you mean 'openai'\? Choices: openai, scripted"
+        UnknownNameError, match=r"Did you mean 'openai'\? Choices: openai, transformers,"
     ):
         settings_for("open-ai", {"model": "m"})
 
@@ -180,6 +183,6 @@ def test_settings_written_out_read_back_as_the_same_requests(values: dict[str, A
 
 
 def test_every_error_is_of_the_one_tree() -> None:
-    for backend in (*BACKENDS, "transformers", "nope"):
+    for backend in (*BACKENDS, "nope"):
         with pytest.raises(HarnessError):
             settings_for(backend, {"model": "m", "nonsense": 1})

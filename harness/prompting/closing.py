@@ -1,0 +1,49 @@
+"""Whether a reply is complete, asked while it is being written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# White space and comments; a comment that has no end yet may go on.
+_BLANK = r"(?:\s|\#[^\r\n]*+[\r\n])*+"
+_NAME = r"[^\W\d]\w*+"
+_STRING = r"""(?:"(?:[^"\\\r\n]|\\[^\r\n])*+"|'(?:[^'\\\r\n]|\\[^\r\n])*+')"""
+
+
+def _separated(item: str) -> str:
+    """Any number of items with commas between them, one more comma allowed."""
+    rest = rf"(?:,{_BLANK}{item}{_BLANK})*+"
+    return rf"(?:{item}{_BLANK}{rest}(?:,{_BLANK})?+)?+"
+
+
+_ATOM = rf"(?:{_STRING}|None|True|False|-?\d[\d.]*+)"
+_VALUE = rf"(?:{_ATOM}|\[{_BLANK}{_separated(_ATOM)}\])"
+_CALL = rf"{_NAME}\({_BLANK}{_separated(rf'(?:{_NAME}{_BLANK}={_BLANK})?+{_VALUE}')}\)"
+_LIST = rf"\[{_BLANK}{_separated(_CALL)}\]"
+_STATEMENT = re.compile(rf"{_BLANK}(?:(?P<name>{_NAME})[ \t]*+={_BLANK})?+{_LIST}")
+
+
+def closes(text: str, answers: Sequence[str]) -> bool:
+    """Whether the last of the expected lists has been closed in a reply so far.
+
+    Sure of what it says, not complete: only lists of annotations as the format has them count,
+    from the beginning of the reply on. A reply of any other form is never called closed; it ends
+    where the model ends it. Linear in the text's length.
+
+    Args:
+        text: what the model wrote after the prompt, which ends in ``<answers[0]> =``: the first
+            list may lack its name.
+        answers: the names of the lists in order; without any, nothing is expected to close.
+    """
+    if not answers:
+        return False
+    position = 0
+    while found := _STATEMENT.match(text, position):
+        name = found["name"] or (answers[0] if position == 0 else None)
+        if name is None:
+            return False
+        if name == answers[-1]:
+            return True
+        position = found.end()
+    return False
