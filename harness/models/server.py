@@ -1,9 +1,10 @@
-"""A loopback server that speaks OpenAI's protocol over a backend (the scripted one so far).
+"""A loopback server that speaks OpenAI's protocol over a backend: the script, or a local model.
 
 ``POST /v1/chat/completions`` and ``/v1/completions`` answer, ``GET /v1/models`` lists the model,
-``GET /health`` says ok, and ``GET /stats`` counts what was asked and answered, so that a test can
-tell whether anything was lost or paid for twice. Faults happen on the wire: a 429 with its
-Retry-After, a 500, a connection that ends before the answer does.
+``GET /health`` says ok once the model is loaded, and ``GET /stats`` counts what was asked and
+answered, so that a test can tell whether anything was lost or paid for twice. A script's faults
+happen on the wire: a 429 with its Retry-After, a 500, a connection that ends before the answer
+does.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import signal
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import EndpointError, UsageError
+from harness.models import BACKENDS, open_backend
 from harness.models.base import Settings
-from harness.models.scripted import Script, ScriptedSettings
+from harness.models.scripted import ScriptedSettings
+from harness.models.server_answers import Answerer, Local, Scripted, dump
+from harness.models.server_requests import Refusal, read_body
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 _LARGEST_REQUEST = 64 * 2**20
+# A hosted model is behind a server already.
+_SERVED = tuple(name for name in BACKENDS if name != "openai")
 
 
 @dataclass(slots=True)
@@ -61,12 +65,26 @@ class Stats:
 
 
 class Server:
-    """The handlers over one script."""
+    """The handlers over one model.
 
-    def __init__(self, settings: ScriptedSettings) -> None:
+    Raises:
+        UsageError: the backend cannot be served.
+    """
+
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.script = Script(settings)
         self.stats = Stats()
+        self.ready = False
+        self.answerer: Answerer
+        if isinstance(settings, ScriptedSettings):
+            self.answerer = Scripted(settings, self.stats.faults)
+        elif settings.backend in _SERVED:
+            self.answerer = Local(open_backend(settings), settings)
+        else:
+            raise UsageError(
+                f"Backend '{settings.backend}' cannot be served. Choices: {', '.join(_SERVED)}. "
+                f"A hosted model is behind a server already: ask that one."
+            )
 
     def app(self) -> web.Application:
         """The application, ready to be run."""
@@ -85,7 +103,9 @@ class Server:
         self.stats.most_in_flight = max(self.stats.most_in_flight, self.stats.in_flight)
         try:
             return await self._answer(request)
-        except ConnectionError:
+        except Refusal as refusal:
+            return _json(refusal.body, refusal.status, refusal.headers)
+        except (ConnectionError, asyncio.CancelledError):
             # The client went away while it was being answered.
             self.stats.abandoned += 1
             raise
@@ -95,45 +115,31 @@ class Server:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         from aiohttp import web
 
-        started = time.monotonic()
+        chat = request.path.endswith("/chat/completions")
         sent = await request.read()
-        try:
-            body = json.loads(sent)
-        except (ValueError, RecursionError):
-            body = None
-        key = "messages" if request.path.endswith("/chat/completions") else "prompt"
-        if not isinstance(body, dict) or key not in body:
-            return _error(400, f"the body must be a JSON object with `{key}`", "invalid_request")
+        body = read_body(sent, chat=chat)
         digest = hashlib.sha256(sent).digest()
         attempt = self.stats.attempts[digest]
         self.stats.attempts[digest] += 1
-        fault = self.script.fault(digest, attempt)
-        response = b"" if fault in ("429", "500") else _dump(self.script.response(body))
-        await asyncio.sleep(self.settings.latency_s - (time.monotonic() - started))
-        if fault is not None:
-            self.stats.faults[fault] += 1
-        if fault == "429":
-            wait = f"{self.settings.retry_after_s:g}"
-            return _error(429, "scripted rate limit", "rate_limit_exceeded", {"Retry-After": wait})
-        if fault == "500":
-            return _error(500, "scripted server error", "server_error")
-        if fault == "drop":
-            return await _half(request, response)
-        whole = web.Response(body=response, content_type="application/json")
+        response = await self.answerer.answer(body, chat=chat, digest=digest, attempt=attempt)
+        if response.broken:
+            return await _half(request, response.content)
+        whole = web.Response(body=response.content, content_type="application/json")
         await whole.prepare(request)
         await whole.write_eof()
         self.stats.answered[digest] += 1
         return whole
 
     async def _models(self, _: web.Request) -> web.Response:
-        model = {"id": self.settings.model, "object": "model", "created": 0, "owned_by": "scripted"}
+        name, owner = self.settings.model, self.settings.backend
+        model = {"id": name, "object": "model", "created": 0, "owned_by": owner}
         return _json({"object": "list", "data": [model]})
 
     async def _health(self, _: web.Request) -> web.Response:
-        return _json({"status": "ok"})
+        return _json({"status": "ok"}) if self.ready else _json({"status": "loading"}, 503)
 
     async def _stats(self, _: web.Request) -> web.Response:
-        return _json(self.stats.to_json())
+        return _json(self.stats.to_json() | self.answerer.counts())
 
 
 @contextlib.asynccontextmanager
@@ -142,21 +148,28 @@ async def running(
 ) -> AsyncIterator[tuple[str, Server]]:
     """Run the server on this event loop; yields its base URL (with ``/v1``) and its handlers.
 
+    A local model is loaded when this yields. What is asked before waits; ``/health`` says 503.
+
     Raises:
         UsageError: the backend cannot be served.
-        EndpointError: the address cannot be listened on.
+        CheckpointError: the model cannot be loaded.
+        EndpointError: it gives no answer, or the address cannot be listened on.
     """
     from aiohttp import web
 
-    if not isinstance(settings, ScriptedSettings):
-        raise UsageError(f"Backend '{settings.backend}' cannot be served. Choices: scripted.")
     server = Server(settings)
-    # No grace at the end: whoever stops this server wants it gone.
+    answerer = server.answerer
+    # A client that gives up leaves no handler behind: what it asked is not generated in vain.
     runner = web.AppRunner(
-        server.app(), access_log=None, handle_signals=False, shutdown_timeout=0.1
+        server.app(),
+        access_log=None,
+        handle_signals=False,
+        handler_cancellation=True,
+        shutdown_timeout=answerer.grace_s,
     )
     await runner.setup()
     try:
+        # First the address, since a large model loads for minutes.
         site = web.TCPSite(runner, host, port, backlog=1024)
         try:
             await site.start()
@@ -165,31 +178,45 @@ async def running(
                 f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port "
                 f"(0 takes a free one)."
             ) from None
+        await answerer.start()
+        server.ready = True
         bound = runner.addresses[0]
         name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         yield f"http://{name}:{bound[1]}/v1", server
     finally:
+        await answerer.aclose()
         await runner.cleanup()
 
 
 def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until SIGINT or SIGTERM; prints the base URL once it can be used.
 
+    The first signal lets a local model finish what it is generating, the second does not.
     Listens on this machine only unless another ``host`` is given: anyone who reaches the server
     may use it, keys are not looked at.
+
+    Raises:
+        UsageError, CheckpointError, EndpointError: as :func:`running`.
     """
 
     async def main() -> None:
-        stop = asyncio.Event()
+        signals: asyncio.Queue[None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Not on Windows, where an interrupt ends asyncio.run itself.
-            with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(number, stop.set)
-        async with running(settings, host, port) as (url, _):
+        async with running(settings, host, port) as (url, server):
+            # From here on: until the model is loaded a signal ends the process.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # Not on Windows, where an interrupt ends asyncio.run itself.
+                with contextlib.suppress(NotImplementedError):
+                    loop.add_signal_handler(number, signals.put_nowait, None)
             print(f"Serving {settings.backend} '{settings.model}' at {url}", flush=True)
-            print("Not a model: its answers come from a script.", file=sys.stderr, flush=True)
-            await stop.wait()
+            if isinstance(settings, ScriptedSettings):
+                print("Not a model: its answers come from a script.", file=sys.stderr, flush=True)
+            await signals.get()
+            drained = asyncio.ensure_future(server.answerer.drain())
+            again = asyncio.ensure_future(signals.get())
+            await asyncio.wait((drained, again), return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+            drained.cancel()
 
     asyncio.run(main())
 
@@ -207,23 +234,12 @@ async def _half(request: web.Request, response: bytes) -> web.StreamResponse:
     return half
 
 
-def _error(
-    status: int, message: str, code: str, headers: dict[str, str] | None = None
-) -> web.Response:
-    body = {"error": {"message": message, "type": code, "param": None, "code": code}}
-    return _json(body, status, headers)
-
-
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     from aiohttp import web
 
     return web.Response(
-        body=_dump(body), status=status, headers=headers, content_type="application/json"
+        body=dump(body), status=status, headers=headers, content_type="application/json"
     )
-
-
-def _dump(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 @contextlib.contextmanager
@@ -231,7 +247,7 @@ def background(settings: Settings) -> Iterator[str]:
     """Run the server on a thread of its own; yields its base URL.
 
     Raises:
-        UsageError, EndpointError: as :func:`running`.
+        UsageError, CheckpointError, EndpointError: as :func:`running`.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
