@@ -18,6 +18,7 @@ from pydantic import Field
 from harness.checkpoints import Checkpoint, TextTokenizer, find_checkpoint, load_tokenizer
 from harness.errors import CheckpointError
 from harness.models import batching
+from harness.models.allocation import keep_memory
 from harness.models.base import K, Settings, Wrap, body_of
 from harness.models.pricing import Price, find_price
 from harness.models.replies import read_reply
@@ -197,6 +198,7 @@ class LocalBackend:
 
     async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         if self._worker is None:
+            keep_memory()  # heeded by threads that begin after it
             self._worker = ThreadPoolExecutor(1, thread_name_prefix=self.endpoint)
         return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
 
