@@ -21,6 +21,9 @@ class Progress:
     def downloading(self, path: str, done: int, total: int) -> None:
         """A corpus file is being fetched: bytes so far, bytes in all."""
 
+    def translating(self, name: str, done: int, total: int) -> None:
+        """A local model translates: its name, sentences done so far and in all."""
+
     def planned(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         """A system is about to be asked for these keys."""
 
@@ -40,7 +43,7 @@ class Outcomes:
 
     ``paid`` maps each key that was answered to the place that asked; ``failures`` holds what
     failed for good; ``cost`` is in nano-dollars, ``None`` once a price is unknown; ``refused``
-    are the servers that answered no call at all.
+    are the servers that answered no call at all. ``translated`` counts sentences.
     """
 
     paid: dict[str, tuple[Cell, int]] = field(default_factory=dict)
@@ -48,10 +51,11 @@ class Outcomes:
     cost: int | None = 0
     interrupted: bool = False
     refused: list[EndpointError] = field(default_factory=list)
+    translated: int = 0
 
 
-def ask(plans: Sequence[SystemPlan], store: Store, progress: Progress) -> Outcomes:
-    """Send every pending request, one system after the other.
+def ask(plans: Sequence[SystemPlan], store: Store, progress: Progress, outcomes: Outcomes) -> None:
+    """Send every pending request, one system after the other; what comes of it is added.
 
     The first interrupt (SIGINT, SIGTERM) stops the sending and waits for the answers in flight;
     a second one leaves at once, and they alone are lost.
@@ -61,7 +65,6 @@ def ask(plans: Sequence[SystemPlan], store: Store, progress: Progress) -> Outcom
         StoreError: the store cannot be written, before anything is sent, or an answer could not
             be stored.
     """
-    outcomes = Outcomes()
     pending = [plan for plan in plans if plan.pending]
     for plan in pending:
         plan.backend.check()
@@ -71,7 +74,6 @@ def ask(plans: Sequence[SystemPlan], store: Store, progress: Progress) -> Outcom
             asyncio.run(_ask_in_turn(pending, store, progress, outcomes))
         except (KeyboardInterrupt, asyncio.CancelledError):
             outcomes.interrupted = True
-    return outcomes
 
 
 async def _ask_in_turn(
@@ -130,7 +132,7 @@ async def _ask_system(
                 request = sent.pop(key)
                 place = plan.pending[key]
                 if isinstance(outcome, Answer):
-                    store.put(key, request, outcome)
+                    store.put(key, request, outcome, kind=plan.kind)
                     outcomes.paid[key] = place
                     outcomes.cost = _add(outcomes.cost, outcome.cost)
                 else:

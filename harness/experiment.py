@@ -16,14 +16,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.checkpoints import local_name
 from harness.errors import ExperimentError, UsageError, unknown
 from harness.models import settings_for
 from harness.models.base import Settings, complaint
 from harness.runs import RunFolder
-
-#: Where English can come from in this version.
-TRANSLATION_SOURCES = ("reference", "file")
-
+from harness.translation.settings import ReferenceEntry, TranslationEntry, parse_translation
 
 _T = TypeVar("_T", bound="_Section")
 
@@ -52,14 +50,6 @@ class DatasetEntry(_Section):
     schema_: str | None = Field(default=None, alias="schema")
 
 
-class TranslationEntry(_Section):
-    """The ``[translation]`` table, or a system's override of it."""
-
-    source: Literal["reference", "file"] = "reference"
-    path: str | None = None
-    untranslatable: Literal["skip", "source", "error"] = "skip"
-
-
 class System(_Section):
     """One ``[[systems]]`` table: a model, a prompt strategy, and how to send it.
 
@@ -86,7 +76,7 @@ class Experiment(_Section):
 
     def translation_of(self, system: System) -> TranslationEntry:
         """The translation that a system uses: its own, else the run's, else the default."""
-        return system.translation or self.translation or TranslationEntry()
+        return system.translation or self.translation or ReferenceEntry()
 
     @property
     def name(self) -> str:
@@ -121,13 +111,19 @@ class Experiment(_Section):
 
         The alias stands for the address in cache keys, so answers stay where they are.
         """
-        systems = []
-        for system in self.systems:
-            if getattr(system.settings, "provider", None) == provider:
-                settings = system.settings.model_copy(update={"base_url": base_url})
-                system = system.model_copy(update={"settings": settings})
-            systems.append(system)
-        return self.model_copy(update={"systems": tuple(systems)})
+
+        def moved(entry: Any) -> Any:
+            settings: Any = getattr(entry, "settings", None)
+            if getattr(settings, "provider", None) != provider:
+                return entry
+            there = settings.model_copy(update={"base_url": base_url})
+            return entry.model_copy(update={"settings": there})
+
+        systems = tuple(
+            moved(system.model_copy(update={"translation": moved(system.translation)}))
+            for system in self.systems
+        )
+        return self.model_copy(update={"systems": systems, "translation": moved(self.translation)})
 
     def to_toml(self) -> str:
         """The experiment as TOML: resolved (every default written out) and rerunnable."""
@@ -139,7 +135,7 @@ class Experiment(_Section):
                 entry["schema"] = entry.pop("schema_")
         document: dict[str, Any] = {"datasets": datasets}
         if self.translation is not None:
-            document["translation"] = _plain(self.translation)
+            document["translation"] = self.translation.table()
         systems = []
         for system in self.systems:
             table: dict[str, Any] = {
@@ -153,7 +149,7 @@ class Experiment(_Section):
                 table["schema"] = system.schema_
             table |= _plain(system.settings)
             if system.translation is not None:
-                table["translation"] = _plain(system.translation)
+                table["translation"] = system.translation.table()
             systems.append(table)
         document["systems"] = systems
         return tomli_w.dumps(document)
@@ -253,24 +249,12 @@ def _dataset(table: Any, where: str, base: Path) -> DatasetEntry:
 
 
 def _translation(table: Any, where: str, base: Path) -> TranslationEntry:
-    table = _table(table, where)
-    source = table.get("source", "reference")
-    if source in ("nllb", "model"):
-        raise ExperimentError(
-            f"{where}: source '{source}' is not in this version. "
-            f"Choices: {', '.join(TRANSLATION_SOURCES)}."
-        )
-    if source not in TRANSLATION_SOURCES:
-        raise ExperimentError(
-            f"{where}: " + unknown("translation source", str(source), TRANSLATION_SOURCES)
-        )
-    _check_keys(table, tuple(TranslationEntry.model_fields), where)
-    entry = _build(TranslationEntry, table, where)
-    if entry.source == "file":
-        if entry.path is None:
-            raise ExperimentError(f'{where}: source = "file" needs `path`, a JSONL file.')
-        entry = entry.model_copy(update={"path": str(_resolve(entry.path, base, where, "path"))})
-    return entry
+    return parse_translation(
+        _table(table, where),
+        where,
+        file=lambda key, name: str(_resolve(name, base, where, key)),
+        model=lambda name: local_name(name, base),
+    )
 
 
 def _system(table: Any, where: str, base: Path) -> System:
@@ -280,13 +264,9 @@ def _system(table: Any, where: str, base: Path) -> System:
             raise ExperimentError(f"{where}: `{key}` is needed, a text.")
     where = f"{where} ('{table['name']}')"
     own = {key: table.pop(key) for key in _SYSTEM_KEYS if key in table}
-    settings = settings_for(own["backend"], table, also=_SYSTEM_KEYS, where=where)
-    paths = {
-        key: str(_resolve(name, base, where, key))
-        for key in settings.paths
-        if (name := getattr(settings, key)) is not None
-    }
-    settings = settings.model_copy(update=paths)
+    settings = settings_for(own["backend"], table, also=_SYSTEM_KEYS, where=where).located(
+        lambda key, name: str(_resolve(name, base, where, key)), lambda name: local_name(name, base)
+    )
     wrap = own.get("wrap", settings.default_wrap)
     if wrap not in ("chat", "completion"):
         raise ExperimentError(f"{where}: " + unknown("wrap", str(wrap), ("chat", "completion")))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset, resolve
+from harness.data.block import Block
 from harness.data.files import Progress as Downloads
 from harness.errors import DataError, ExperimentError, TranslationError, UnknownNameError, unknown
 from harness.experiment import DatasetEntry, Experiment, System
@@ -25,48 +26,41 @@ from harness.prompting.parse import parse_reply
 from harness.prompting.render import Renderer, Template, find_template
 from harness.prompting.schema import Schema, load_schema
 from harness.records import Example, Prediction, Prompt, Reply, Status, Translation
-from harness.store import Store, request_key
-from harness.translation import Translator, open_translator
+from harness.store import KINDS, Store, request_key
+from harness.translation import English, StoredTranslator, Translator, open_translator
+from harness.translation.settings import FileEntry, TranslationEntry
 
 # The folder of prompts/ that strategies are looked up in; the one task of this version.
 _TASK = "ner"
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The examples of one dataset and language, the unit of a table's row.
-
-    ``altered`` says that they come from a local file that is not the pinned one.
-    """
-
-    dataset: Dataset
-    language: str
-    split: str
-    examples: list[Example]
-    altered: bool = False
 
 
 @dataclass(slots=True)
 class Cell:
     """One block under one system.
 
-    ``english``, ``keys`` and ``prompt_hashes`` have one entry an example. There is no key where
-    no prompt can be made, because the template needs a translation and there is none.
+    ``render`` makes a prompt of an example and its English. ``english``, ``keys`` and
+    ``prompt_hashes`` have one entry an example. There is no key where no prompt can be made,
+    because the template needs a translation and there is none, or none yet: ``waiting`` has those
+    that can be translated, with the key of a translation that is missing.
     """
 
     block: Block
-    renderer: Renderer
+    render: Callable[[Example, str | None], Prompt]
     fields: dict[str, tuple[str, ...]]
     english: list[Translation | None]
+    waiting: Mapping[int, str] = field(default_factory=dict)
     keys: list[str | None] = field(default_factory=list)
     prompt_hashes: list[str | None] = field(default_factory=list)
 
     def prompt(self, index: int) -> Prompt:
-        """The prompt of example ``index``, the same bytes each time."""
-        translation = self.english[index]
-        return self.renderer.render(
-            self.block.examples[index], None if translation is None else translation.text
-        )
+        """The prompt of example ``index``, the same bytes each time.
+
+        Of one that waits for its translation it is an estimate: the sentence itself stands in.
+        """
+        example, translation = self.block.examples[index], self.english[index]
+        if index in self.waiting:
+            return self.render(example, example.text)
+        return self.render(example, None if translation is None else translation.text)
 
     def english_sha256(self) -> str:
         """The hash of the English that the prompts hold, in order."""
@@ -81,7 +75,8 @@ class SystemPlan:
     ``translation`` is the identity of where its English comes from, ``None`` if it needs none.
     ``left_out`` are the blocks without any translation, as ``dataset/language``. ``pending``
     maps each key that is to be asked to the first place that needs it; two systems may have
-    pending keys in common, and the first of them asks.
+    pending keys in common, and the first of them asks. ``renderers`` has one a dataset; ``kind``
+    is what the store calls the answers.
     """
 
     system: System
@@ -89,8 +84,10 @@ class SystemPlan:
     template: Template
     translation: str | None
     cells: list[Cell]
-    left_out: list[str]
+    left_out: list[str] = field(default_factory=list)
+    renderers: dict[str, Renderer] = field(default_factory=dict)
     pending: dict[str, tuple[Cell, int]] = field(default_factory=dict)
+    kind: str = KINDS[0]
 
     def request(self, cell: Cell, index: int) -> dict[str, Any]:
         """The whole request of one example."""
@@ -165,17 +162,60 @@ def _languages(entry: DatasetEntry, dataset: Dataset) -> Sequence[str]:
     return tuple(dict.fromkeys(entry.languages))
 
 
+class Translators:
+    """The translators of an experiment, one for each ``[translation]`` table that differs.
+
+    Raises:
+        TranslationError: a translation file that cannot be read.
+        CheckpointError: a local model that cannot be found.
+    """
+
+    def __init__(self, experiment: Experiment, store: Store) -> None:
+        self._experiment = experiment
+        self._open: list[tuple[TranslationEntry, Translator]] = []
+        for system in experiment.systems:
+            entry = self._entry(system)
+            if find_template(_TASK, system.strategy).uses_english and self._of(entry) is None:
+                self._open.append((entry, open_translator(entry, store)))
+
+    def of(self, system: System) -> Translator | None:
+        """A system's translator; ``None`` where its template needs no English."""
+        if not find_template(_TASK, system.strategy).uses_english:
+            return None
+        return self._of(self._entry(system))
+
+    @property
+    def all(self) -> list[Translator]:
+        """Each of them once."""
+        return [translator for _, translator in self._open]
+
+    @property
+    def stored(self) -> list[StoredTranslator]:
+        """Those that make translations and keep them in the store."""
+        return [t for t in self.all if isinstance(t, StoredTranslator)]
+
+    def _entry(self, system: System) -> TranslationEntry:
+        # What becomes of a sentence without translation is no matter of the translator's.
+        entry = self._experiment.translation_of(system)
+        return entry.model_copy(update={"untranslatable": "skip"})
+
+    def _of(self, entry: TranslationEntry) -> Translator | None:
+        return next((translator for known, translator in self._open if known == entry), None)
+
+
 def make_plan(
     experiment: Experiment,
     blocks: Sequence[Block],
     store: Store,
     *,
+    translators: Translators | None = None,
     refresh: datetime | None = None,
     retry: frozenset[Status] = frozenset(),
 ) -> list[SystemPlan]:
     """Render every prompt, find its key, and look up which are answered.
 
     Args:
+        translators: those of the experiment, where they are open already.
         refresh: take no answer from before this moment.
         retry: ask anew where the stored answer reads as one of these statuses.
 
@@ -184,7 +224,11 @@ def make_plan(
         TranslationError: a translation is of another text, or missing under
             ``untranslatable = "error"``, or there is none at all.
     """
-    plans = [_plan_system(experiment, system, blocks) for system in experiment.systems]
+    translators = translators or Translators(experiment, store)
+    plans = [
+        _plan_system(experiment, system, blocks, translators.of(system))
+        for system in experiment.systems
+    ]
     for plan in plans:
         for cell in plan.cells:
             stored = store.known((key for key in cell.keys if key is not None), since=refresh)
@@ -196,44 +240,54 @@ def make_plan(
     return plans
 
 
-def _plan_system(experiment: Experiment, system: System, blocks: Sequence[Block]) -> SystemPlan:
-    template = find_template(_TASK, system.strategy)
+def _plan_system(
+    experiment: Experiment,
+    system: System,
+    blocks: Sequence[Block],
+    translator: Translator | None,
+) -> SystemPlan:
     entry = experiment.translation_of(system)
-    translator = open_translator(entry.source, entry.path) if template.uses_english else None
-    backend = open_backend(system.settings)
-    renderers: dict[str, tuple[Renderer, dict[str, tuple[str, ...]]]] = {}
-    cells: list[Cell] = []
-    left_out: list[str] = []
-    for block in blocks:
-        dataset = block.dataset
-        if dataset.name not in renderers:
-            schema = load_schema(system.schema_ or dataset.schema)
-            _check_classes(dataset, schema, system)
-            renderers[dataset.name] = (
-                Renderer(template, schema, system.wrap, system.chat),
-                dict.fromkeys(dataset.outside, ("span",)) | schema.fields(),
-            )
-        english: list[Translation | None] = [None] * len(block.examples)
-        if translator is not None:
-            english = _translate(translator, block, entry.untranslatable)
-            if not any(english):
-                left_out.append(f"{dataset.name}/{block.language}")
-                continue
-        cell = Cell(block, *renderers[dataset.name], english)
-        _fill(cell, backend, needs_english=translator is not None)
-        cells.append(cell)
-    if not cells:
-        raise TranslationError(
-            f"System '{system.name}': not one sentence has a translation (source "
-            f"'{entry.source}'{f', {entry.path}' if entry.path else ''}). Give a translation file "
-            f'with source = "file", let the text stand in with untranslatable = "source", or use '
-            f"a strategy without English."
-        )
-    translation = None
+    plan = SystemPlan(
+        system,
+        backend=open_backend(system.settings),
+        template=find_template(_TASK, system.strategy),
+        translation=None,
+        cells=[],
+    )
     if translator is not None:
         stand_in = "+source" if entry.untranslatable == "source" else ""
-        translation = translator.identity + stand_in
-    return SystemPlan(system, backend, template, translation, cells, left_out)
+        plan.translation = translator.identity + stand_in
+    fields: dict[str, dict[str, tuple[str, ...]]] = {}
+    for block in blocks:
+        dataset = block.dataset
+        if dataset.name not in fields:
+            schema = load_schema(system.schema_ or dataset.schema)
+            _check_classes(dataset, schema, system)
+            fields[dataset.name] = dict.fromkeys(dataset.outside, ("span",)) | schema.fields()
+            plan.renderers[dataset.name] = Renderer(plan.template, schema, system.wrap, system.chat)
+        english = English([None] * len(block.examples))
+        if translator is not None:
+            english = _translate(translator, block, entry.untranslatable)
+            if not (any(english.found) or english.waiting):
+                plan.left_out.append(f"{dataset.name}/{block.language}")
+                continue
+        cell = Cell(
+            block,
+            plan.renderers[dataset.name].render,
+            fields[dataset.name],
+            english.found,
+            english.waiting,
+        )
+        _fill(cell, plan.backend, needs_english=translator is not None)
+        plan.cells.append(cell)
+    if not plan.cells:
+        path = f", {entry.path}" if isinstance(entry, FileEntry) else ""
+        raise TranslationError(
+            f"System '{system.name}': not one sentence has a translation (source "
+            f"'{entry.source}'{path}). Give a translation file with source = \"file\", let the "
+            f'text stand in with untranslatable = "source", or use a strategy without English.'
+        )
+    return plan
 
 
 def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:
@@ -249,12 +303,11 @@ def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:
             )
 
 
-def _translate(
-    translator: Translator, block: Block, untranslatable: str
-) -> list[Translation | None]:
+def _translate(translator: Translator, block: Block, untranslatable: str) -> English:
     """The English of a block, ``None`` where there is none; blank English is none."""
-    english = [t if t and t.text.strip() else None for t in translator.translate(block.examples)]
-    missing = [i for i, translation in enumerate(english) if translation is None]
+    made = translator.translate(block)
+    english = [t if t and t.text.strip() else None for t in made.found]
+    missing = [i for i, t in enumerate(english) if t is None and i not in made.waiting]
     if missing and untranslatable == "error":
         raise TranslationError(
             f"{block.dataset.name}/{block.language}: {len(missing)} of {len(english)} sentences "
@@ -265,7 +318,7 @@ def _translate(
         for i in missing:
             text = block.examples[i].text
             english[i] = Translation(text, "source", "source text", ("source",))
-    return english
+    return English(english, made.waiting)
 
 
 def _fill(cell: Cell, backend: Backend, *, needs_english: bool) -> None:

@@ -17,10 +17,11 @@ from typing import Any
 
 from harness import __version__
 from harness.asking import Outcomes, Progress, ask
+from harness.data.block import Block
 from harness.errors import EndpointError, OfflineError, UsageError, unknown
 from harness.experiment import Experiment
 from harness.models.pricing import dollars
-from harness.plan import Block, Cell, SystemPlan, load_blocks, make_plan
+from harness.plan import Cell, SystemPlan, Translators, load_blocks, make_plan
 from harness.records import Answer, Failure, Prediction, Reply, Status
 from harness.runs import (
     LAYOUT,
@@ -32,6 +33,7 @@ from harness.runs import (
 )
 from harness.scoring.signature import examples_hash
 from harness.store import Store
+from harness.translating import refuse_failed, translate_missing
 
 #: Statuses whose answers can be asked anew; a call that failed is made again anyway.
 RETRIABLE = tuple(
@@ -50,7 +52,7 @@ class RunResult:
 
     ``cost`` is what this run paid, in nano-dollars, ``None`` if unknown. ``unsent`` examples
     have no answer; ``stale`` ones were to be asked anew and were not, so their old answer stands.
-    ``refused`` says of each server that answered no call why.
+    ``refused`` says of each server that answered no call why. ``translated`` sentences are new.
     """
 
     folder: RunFolder
@@ -63,6 +65,7 @@ class RunResult:
     cost: int | None = 0
     interrupted: bool = False
     refused: list[EndpointError] = field(default_factory=list)
+    translated: int = 0
 
     @property
     def complete(self) -> bool:
@@ -159,13 +162,21 @@ def _run(
     try:
         started = folder.refresh_started() if refresh else None
         since = (started or datetime.now(UTC)) if refresh else None
-        plans = make_plan(experiment, blocks, active, refresh=since, retry=retry)
+        translators = Translators(experiment, active)
+        outcomes = Outcomes()
+        if not offline:
+            outcomes = translate_missing(translators, blocks, active, progress)
+        plans = make_plan(
+            experiment, blocks, active, translators=translators, refresh=since, retry=retry
+        )
+        refuse_failed(experiment, plans, outcomes)
         if offline:
             _refuse_missing(plans)
         folder.prepare(experiment.name)
         if since is not None:
             folder.start_refresh(since)
-        outcomes = ask(plans, active, progress)
+        if not outcomes.interrupted:
+            ask(plans, active, progress, outcomes)
         progress.reading()
         result = RunResult(
             folder,
@@ -173,6 +184,7 @@ def _run(
             cost=outcomes.cost,
             interrupted=outcomes.interrupted,
             refused=outcomes.refused,
+            translated=outcomes.translated,
         )
         # Without its manifest a folder holds no run: half of one cannot be taken for a whole.
         (folder.path / "manifest.json").unlink(missing_ok=True)
@@ -209,6 +221,17 @@ def results_folder(experiment: Experiment, out: str | Path | None) -> RunFolder:
 
 
 def _refuse_missing(plans: Sequence[SystemPlan]) -> None:
+    english = {
+        f"{plan.translation}: {waiting}": waiting
+        for plan in plans
+        if (waiting := sum(len(cell.waiting) for cell in plan.cells))
+    }
+    if english:
+        raise OfflineError(
+            f"Offline, and {sum(english.values())} translations are not in the store "
+            f"({', '.join(english)}). Run without --offline, or `harness translate FILE`, to make "
+            f"them, or import them with `harness cache import FILE`."
+        )
     missing = {plan.system.name: len(plan.pending) for plan in plans if plan.pending}
     if missing:
         listed = ", ".join(f"{name}: {count}" for name, count in missing.items())
@@ -230,14 +253,15 @@ def _rows(
             for index in indices:
                 key = cell.keys[index]
                 result.examples += 1
-                if key is None:
-                    yield _row(plan, cell, index, Status.UNTRANSLATED)
-                elif key in outcomes.failures:
+                failure = outcomes.failures.get(key or cell.waiting.get(index, ""))
+                if failure is not None:
                     # Asked anew and failed: an older answer does not stand in for it.
                     result.failed += 1
-                    failure = outcomes.failures[key]
-                    yield _row(plan, cell, index, _status(failure), error=failure.message)
-                elif key not in answers:
+                    status = _status(failure) if key else Status.UNTRANSLATED
+                    yield _row(plan, cell, index, status, error=failure.message)
+                elif key is None and index not in cell.waiting:
+                    yield _row(plan, cell, index, Status.UNTRANSLATED)
+                elif key is None or key not in answers:
                     result.unsent += 1
                     yield _row(plan, cell, index, Status.UNSENT)
                 else:
@@ -355,8 +379,8 @@ def _manifest(
                 "left_out": plan.left_out,
                 "prompts": {
                     cell.block.dataset.name: {
-                        "template_sha256": cell.renderer.sha256,
-                        "schema_sha256": cell.renderer.schema.sha256,
+                        "template_sha256": plan.renderers[cell.block.dataset.name].sha256,
+                        "schema_sha256": plan.renderers[cell.block.dataset.name].schema.sha256,
                         "fields": cell.fields,
                     }
                     for cell in plan.cells

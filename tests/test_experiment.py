@@ -69,9 +69,28 @@ def test_resolved_experiment_reads_back_as_itself(tmp_path: Path) -> None:
         ('languages = ["swa", "yor"]', "languages = []", '"all"'),
         ("max_tokens", "max_token", "Did you mean 'max_tokens'?"),
         ('backend = "openai"', 'backend = "opnai"', "Did you mean 'openai'?"),
-        ('backend = "openai"', 'backend = "transformers"', "openai, scripted"),
+        ('backend = "openai"', 'backend = "transfomers"', "Did you mean 'transformers'?"),
         ('name = "hosted"', 'name = "direct"', "two systems are called 'direct'"),
-        ('source = "reference"\n\n', 'source = "nllb"\n\n', "reference, file"),
+        ('source = "reference"\n\n', 'source = "nllb"\n\n', "`model`: this is needed"),
+        ('source = "reference"\n\n', 'source = "nllb"\nmodl = "m"\n', "Did you mean 'model'?"),
+        ('source = "reference"\n\n', 'source = "nllb"\nmodel = "m"\nbeam = 0\n', "`beam`"),
+        (
+            'source = "reference"\n\n',
+            'source = "nllb"\nmodel = "m"\ndevice = "gpu"\n',
+            "`device`",
+        ),
+        (
+            'source = "reference"\n\n',
+            'source = "nllb"\nmodel = "m"\ncompute_type = "int4"\n',
+            "float32",
+        ),
+        ('source = "reference"\n\n', 'source = "reference"\nbeam = 5\n', "'beam'"),
+        ('source = "reference"\n\n', 'source = "model"\n\n', "needs `backend`"),
+        (
+            'source = "reference"\n\n',
+            'source = "model"\nbackend = "openai"\nmodel = "m"\nmax_token = 9\n',
+            "Did you mean 'max_tokens'?",
+        ),
         ('source = "reference"\n\n', 'source = "file"\n\n', "needs `path`"),
         ('source = "reference"\n\n', 'source = "refrence"\n\n', "Did you mean 'reference'?"),
         ('strategy = "direct"', "", "`strategy` is needed"),
@@ -102,6 +121,30 @@ def test_a_key_written_into_the_file_is_refused_and_not_repeated(tmp_path: Path)
     with pytest.raises(ExperimentError, match="api_key_env") as caught:
         load_experiment(file)
     assert "sk-hidden-7" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        'source = "nllb"\nmodel = "facebook/nllb-200-3.3B"\nrevision = "abc"\nbeam = 1\n'
+        'max_length = 256\ncompute_type = "int8"\nsplit_sentences = true',
+        'source = "model"\nbackend = "openai"\nmodel = "gpt-4o-mini"\nprovider = "lab"\n'
+        'base_url = "http://127.0.0.1:9/v1"\nmax_tokens = 99\nuntranslatable = "error"',
+    ],
+)
+def test_translation_tables_survive_the_round_trip(tmp_path: Path, keys: str) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text(GOOD.replace('source = "reference"\n\n', keys + "\n\n", 1))
+    experiment = load_experiment(file)
+    (tmp_path / "two.toml").write_text(experiment.to_toml())
+    again = load_experiment(tmp_path / "two.toml")
+    assert again.model_copy(update={"path": experiment.path}) == experiment
+    table = again.translation.table() if again.translation else {}
+    assert table.items() >= tomllib.loads(keys).items()
+    moved = experiment.at_address("lab", "http://127.0.0.1:10/v1").translation
+    assert moved is not None
+    where = moved.table().get("base_url")
+    assert where == ("http://127.0.0.1:10/v1" if "lab" in keys else None)
 
 
 def test_missing_file_lists_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

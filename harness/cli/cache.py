@@ -123,6 +123,8 @@ def _explain_experiment(store: object, file: Path, data_dir: Path | None) -> Non
     blocks = load_blocks(experiment, data_dir=data_dir)
     for plan in make_plan(experiment, blocks, store):
         examples = sum(len(cell.keys) for cell in plan.cells)
+        if waiting := sum(len(cell.waiting) for cell in plan.cells):
+            print(f"{plan.system.name}: {waiting} sentences are not translated yet.")
         print(f"{plan.system.name}: {len(plan.pending)} of {examples} answers are missing.")
         for cell, index in list(plan.pending.values())[:1]:
             example = cell.block.examples[index]
@@ -193,12 +195,14 @@ def export(
         keys = None
         if experiment is not None:
             from harness.experiment import load_experiment
-            from harness.plan import load_blocks, make_plan
+            from harness.plan import Translators, load_blocks, make_plan
 
             loaded = load_experiment(experiment)
             blocks = load_blocks(loaded, data_dir=data_dir)
-            plans = make_plan(loaded, blocks, store)
+            translators = Translators(loaded, store)
+            plans = make_plan(loaded, blocks, store, translators=translators)
             keys = [k for plan in plans for cell in plan.cells for k in cell.keys if k is not None]
+            keys += [key for made in translators.stored for key in made.keys(blocks)]
         count = export_answers(store, file, keys=keys, model=model, kind=kind)
     print(f"Wrote {count} answers to {file}.")
 

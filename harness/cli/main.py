@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.cli import cache, listing
+from harness.cli import cache, listing, serve, train, translate
 from harness.errors import HarnessError, UsageError
 from harness.report.terminal import visible
 
@@ -27,6 +27,9 @@ app = typer.Typer(
 app.add_typer(listing.ls_app, name="ls")
 app.add_typer(cache.app, name="cache")
 app.command("check")(listing.check)
+app.command("translate")(translate.translate)
+app.command("serve")(serve.serve)
+app.command("train")(train.train)
 
 DataDir = Annotated[
     Path | None,
@@ -248,32 +251,3 @@ def show(
 
     check_rule(rule)
     show_example(folder, example, rule=rule)
-
-
-@app.command()
-def serve(
-    backend: Annotated[str, typer.Option("--backend", help="What answers: scripted.")] = "scripted",
-    model: Annotated[str, typer.Option("--model", help="Its model.")] = "capitals",
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.")] = 8000,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting of the backend: latency_s=0.2, error_429=0.1, …"),
-    ] = None,
-) -> None:
-    """Serve a backend over an OpenAI-compatible server on this machine."""
-    import tomllib
-
-    from harness.models import settings_for
-    from harness.models.server import serve as serve_backend
-
-    values: dict[str, Any] = {"model": model}
-    for pair in set_ or []:
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise UsageError(f"--set {pair}: write it as NAME=VALUE.")
-        try:
-            values[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[name] = value
-    serve_backend(settings_for(backend, values), host=host, port=port)

@@ -80,8 +80,13 @@ class LiveProgress(Progress):
         if done >= total:
             self._say(f"fetched {path} ({total / 1000:.0f} kB)")
 
+    def translating(self, name: str, done: int, total: int) -> None:
+        if not done:
+            self._begin(_System(_name(f"translating with {name}"), total), f"{total} sentences")
+        self._system.done = done
+        self._say_how_far()
+
     def planned(self, plan: SystemPlan, keys: Sequence[str]) -> None:
-        self._close()
         # As the closing lines count them: whatever needs no request of its own is cached.
         examples = sum(key is not None for cell in plan.cells for key in cell.keys)
         system = _System(_name(plan.system.name), len(keys), cached=examples - len(keys))
@@ -91,11 +96,7 @@ class LiveProgress(Progress):
                 name = f"  {cell.block.language} ({cell.block.dataset.name})"
                 system.languages[id(cell)] = _Count(_name(name))
             system.languages[id(cell)].total += 1
-        self._system, self._said = system, system.started
-        if self._live is None and sys.stderr.isatty():
-            self._live = self._open()
-        if self._live is None:
-            self._say(f"{system.name}: sending {system.total} requests")
+        self._begin(system, f"sending {system.total} requests")
 
     def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
         # Thousands a second come by here: it counts, and another thread draws.
@@ -109,12 +110,7 @@ class LiveProgress(Progress):
             self._failures[outcome.message] = self._failures.get(outcome.message, 0) + 1
         elif system.cost is not None:
             system.cost = None if outcome.cost is None else system.cost + outcome.cost
-        if self._live is None and time.monotonic() - self._said >= _EVERY:
-            self._said = time.monotonic()
-            self._say(
-                f"{system.name}: {system.done} of {system.total}, {system.failed} failed, "
-                f"{show_cost(system.cost)}, {_per_second(system.rate())}"
-            )
+        self._say_how_far()
 
     def stopping(self) -> None:
         self._say(
@@ -126,6 +122,23 @@ class LiveProgress(Progress):
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _begin(self, system: _System, what: str) -> None:
+        self._close()
+        self._system, self._said = system, system.started
+        if self._live is None and sys.stderr.isatty():
+            self._live = self._open()
+        if self._live is None:
+            self._say(f"{system.name}: {what}")
+
+    def _say_how_far(self) -> None:
+        """A line every while, where nothing moves."""
+        if self._live is None and time.monotonic() - self._said >= _EVERY:
+            system, self._said = self._system, time.monotonic()
+            self._say(
+                f"{system.name}: {system.done} of {system.total}, {system.failed} failed, "
+                f"{show_cost(system.cost)}, {_per_second(system.rate())}"
+            )
 
     def _open(self) -> Live | None:
         """The moving part of the screen; ``None`` on a terminal that cannot move its cursor."""
@@ -204,6 +217,8 @@ class LiveProgress(Progress):
         """The closing lines: what was sent, cached and failed, what it cost, where it lies."""
         parts = [f"{result.examples} examples", f"{result.sent} requests answered"]
         parts.append(f"{result.cached} from the store")
+        if result.translated:
+            parts.append(f"{result.translated} sentences translated")
         if result.failed:
             parts.append(f"{result.failed} failed")
         if result.unsent:

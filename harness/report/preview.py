@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.data.block import Block
 from harness.errors import UnknownNameError, UsageError
 from harness.experiment import Experiment
 from harness.models.pricing import estimate_tokens, prices_as_of, show_cost
-from harness.plan import Block, Cell, SystemPlan, load_blocks, make_plan
+from harness.plan import Cell, SystemPlan, Translators, load_blocks, make_plan
 from harness.records import Prompt, Status
 from harness.report.terminal import visible
 from harness.store import Store
+from harness.translating import model_plan
+from harness.translation import ModelTranslator, StoredTranslator
+from harness.translation.flags import FLAGS
+
+# Bounds in nano-dollars, where they are known.
+_Price = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Bounds for one system: requests, cached answers, tokens, and nano-dollars.
 
-    ``shared`` requests are those that an earlier system of the run asks for as well.
+    ``shared`` requests are those that an earlier system of the run asks for as well, ``waiting``
+    ones those whose sentence has yet to be translated; their figures are of prompts in which the
+    sentence itself stands in.
 
     ``prompt_tokens`` is ``(low, high)`` over the requests still to send; ``answer_tokens`` the
     most that may come back. ``price`` is ``(low, high)``: the low end takes no answer tokens
@@ -32,15 +42,19 @@ class Estimate:
     shared: int
     cached: int
     untranslated: int
+    waiting: int
     prompt_tokens: tuple[int, int]
     answer_tokens: int
-    price: tuple[int, int] | None
+    price: _Price
 
 
 def estimate(plan: SystemPlan, asked: Container[str] = ()) -> Estimate:
     """What the pending requests of a system may take, less those that others ask for already."""
     low = high = answers = 0
     requests = [place for key, place in plan.pending.items() if key not in asked]
+    shared = len(plan.pending) - len(requests)
+    waiting = [(cell, index) for cell in plan.cells for index in cell.waiting]
+    requests += waiting
     for cell, index in requests:
         prompt = cell.prompt(index)
         few, many = _prompt_tokens(prompt)
@@ -52,9 +66,10 @@ def estimate(plan: SystemPlan, asked: Container[str] = ()) -> Estimate:
     return Estimate(
         examples=len(keys),
         pending=len(requests),
-        shared=len(plan.pending) - len(requests),
+        shared=shared,
         cached=sum(plan.answered(cell) for cell in plan.cells),
-        untranslated=keys.count(None),
+        untranslated=keys.count(None) - len(waiting),
+        waiting=len(waiting),
         prompt_tokens=(low, high),
         answer_tokens=answers,
         price=None if price is None else (price.of(low, 0), price.of(high, answers)),
@@ -82,22 +97,57 @@ def preview(
         experiment = experiment.limited(limit)
     blocks = load_blocks(experiment, data_dir=data_dir)
     with Store() as store:
-        plans = make_plan(experiment, blocks, store)
+        translators = Translators(experiment, store)
+        plans = make_plan(experiment, blocks, store, translators=translators)
+        prices = [_print_translator(made, blocks) for made in translators.stored]
     block, index = _pick(blocks, example, language)
     place = f"{block.dataset.name}/{block.language}/{visible(block.examples[index].id)}"
-    total: tuple[int, int] | None = (0, 0)
     asked: set[str] = set()
     for plan in plans:
         figures = estimate(plan, asked)
         asked.update(plan.pending)
         _print_figures(plan, figures)
-        if figures.price is None or total is None:
-            total = None
-        else:
-            total = (total[0] + figures.price[0], total[1] + figures.price[1])
+        prices.append(figures.price)
         cell = next((c for c in plan.cells if c.block is block), None)
         _print_prompt(plan, cell, index, place)
-    print(f"All systems: {_price(total)} (prices as of {prices_as_of()}). Nothing was sent.")
+    print(f"All systems: {_price(_sum(prices))} (prices as of {prices_as_of()}). Nothing was sent.")
+
+
+def _print_translator(translator: StoredTranslator, blocks: Sequence[Block]) -> _Price:
+    """What is translated already, and how it looks; returns what the rest will cost."""
+    made = waiting = 0
+    flags: Counter[str] = Counter()
+    for block in blocks:
+        english = translator.translate(block)
+        waiting += len(english.waiting)
+        found = [translation for translation in english.found if translation is not None]
+        made += len(found)
+        flags.update(flag for translation in found for flag in translation.flags)
+    print(f"=== English: {translator.source} {translator.identity}")
+    print(f"    {made} of {made + waiting} sentences have a translation")
+    if flags:
+        listed = ", ".join(f"{flag} {flags[flag]}" for flag in FLAGS if flags[flag])
+        print(f"    flagged: {listed}")
+    price: _Price = (0, 0)
+    if waiting:
+        print(
+            f"    {waiting} of {made + waiting} are not translated yet; `harness translate FILE` "
+            f"does it, and so does a run"
+        )
+        if isinstance(translator, ModelTranslator):
+            figures = estimate(model_plan(translator, blocks))
+            _print_tokens(figures)
+            price = figures.price
+    print()
+    return price
+
+
+def _sum(prices: Sequence[_Price]) -> _Price:
+    """A sum with an unknown term is unknown."""
+    known = [price for price in prices if price is not None]
+    if len(known) < len(prices):
+        return None
+    return sum(low for low, _ in known), sum(high for _, high in known)
 
 
 def _pick(blocks: Sequence[Block], example: str, language: str | None) -> tuple[Block, int]:
@@ -124,22 +174,27 @@ def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
     system = plan.system
     print(f"=== {system.name}: {system.backend} {system.settings.model}, ", end="")
     print(f"strategy {plan.template.name}, wrap {system.wrap}")
-    low, high = figures.prompt_tokens
     print(
         f"    {figures.examples} examples: {figures.cached} cached, {figures.pending} requests to "
         f"send"
         + (f", {figures.shared} shared with a system above" if figures.shared else "")
+        + (f", {figures.waiting} of them not translated yet" if figures.waiting else "")
         + (f", {figures.untranslated} untranslated" if figures.untranslated else "")
     )
     if plan.left_out:
         print(f"    left out, no translation: {', '.join(plan.left_out)}")
+    _print_tokens(figures)
+
+
+def _print_tokens(figures: Estimate) -> None:
+    low, high = figures.prompt_tokens
     print(
         f"    tokens in {low:,}–{high:,} (estimated), out at most {figures.answer_tokens:,}; "
         f"price {_price(figures.price)}"
     )
 
 
-def _price(price: tuple[int, int] | None) -> str:
+def _price(price: _Price) -> str:
     if price is None:
         return "unknown (no price for this model: see HARNESS_PRICES)"
     return f"{show_cost(price[0])}–{show_cost(price[1])}"
@@ -149,17 +204,20 @@ def _print_prompt(plan: SystemPlan, cell: Cell | None, index: int, place: str) -
     if cell is None:
         print(f"--- {place}: left out for this system, its language has no translation\n")
         return
-    if cell.keys[index] is None:
+    if index in cell.waiting:
+        print(f"--- {place}: not translated yet; as it is with the sentence standing in:")
+    elif cell.keys[index] is None:
         print(f"--- {place}: {Status.UNTRANSLATED}, no prompt is made\n")
         return
     prompt = cell.prompt(index)
     few, many = _prompt_tokens(prompt)
     key = cell.keys[index]
-    cached = "cached" if key not in plan.pending else "not cached"
-    print(
-        f"--- {place}: {len(prompt.text.encode())} bytes, {few}–{many} tokens, {cached}, "
-        f"sha256 {cell.prompt_hashes[index]}"
-    )
+    if key is not None:
+        cached = "cached" if key not in plan.pending else "not cached"
+        print(
+            f"--- {place}: {len(prompt.text.encode())} bytes, {few}–{many} tokens, {cached}, "
+            f"sha256 {cell.prompt_hashes[index]}"
+        )
     if prompt.system is not None:
         print(f"[system]\n{prompt.system}\n[user]")
     sys.stdout.write(prompt.text)

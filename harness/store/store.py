@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -18,7 +19,7 @@ from harness.errors import StoreError, UsageError, unknown
 from harness.records import Answer
 from harness.store.key import canonical, identity, key_of
 from harness.store.opening import advice, open_read_only, open_writable
-from harness.store.summary import endpoint_of, model_of, prompt_hash
+from harness.store.summary import endpoint_of, model_of, prompt_hash, served_model
 
 #: What an answer is an answer to.
 KINDS = ("completion", "translation")
@@ -146,6 +147,12 @@ class Store:
             stored.update(key for key, blob in chunk.items() if blob in blobs)
         return stored
 
+    def asked_of(self, model: str, *, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
+        """Every stored request that a model of this name answered, with its response."""
+        sql = "SELECT request, response FROM answers WHERE model = ? AND kind = ?"
+        for request, response in self.rows(sql, (model, kind)):
+            yield json.loads(zlib.decompress(request)), response.decode("utf-8", "surrogatepass")
+
     def count(self, keys: Iterable[str]) -> int:
         """How many different keys among these have an answer."""
         return len(self.known(keys))
@@ -228,7 +235,7 @@ def row(
     return {
         "key": bytes.fromhex(key),
         "kind": kind,
-        "model": model_of(stripped),
+        "model": model_of(stripped) or served_model(answer.response),
         "endpoint": endpoint_of(stripped),
         "prompt": prompt_hash(stripped),
         "latency_s": answer.latency_s,

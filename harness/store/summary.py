@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,15 @@ def model_of(request: Mapping[str, Any]) -> str:
     body = request.get("body")
     named = request.get("model") or (body.get("model") if isinstance(body, Mapping) else None)
     return _printable(named)
+
+
+def served_model(response: str) -> str:
+    """The model that a response names; a request to a local one has hashes in a name's place."""
+    try:
+        body = json.loads(response)
+    except (ValueError, RecursionError):
+        return ""
+    return _printable(body.get("model")) if isinstance(body, dict) else ""
 
 
 def endpoint_of(request: Mapping[str, Any]) -> str:

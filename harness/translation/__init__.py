@@ -1,5 +1,47 @@
 """Where the English beside a sentence comes from."""
 
-from harness.translation.sources import Translator, open_translator, text_sha256
+from __future__ import annotations
 
-__all__ = ["Translator", "open_translator", "text_sha256"]
+from pathlib import Path
+
+from harness.store import Store
+from harness.translation.model import ModelTranslator
+from harness.translation.nllb import NllbTranslator
+from harness.translation.settings import FileEntry, ModelEntry, NllbEntry, TranslationEntry
+from harness.translation.sources import (
+    English,
+    FileTranslator,
+    ReferenceTranslator,
+    Translator,
+    text_sha256,
+)
+from harness.translation.stored import StoredTranslator
+
+__all__ = [
+    "English",
+    "ModelTranslator",
+    "NllbTranslator",
+    "StoredTranslator",
+    "Translator",
+    "open_translator",
+    "text_sha256",
+]
+
+
+def open_translator(entry: TranslationEntry, store: Store) -> Translator:
+    """The translator of a ``[translation]`` table. Loads no engine and asks no model.
+
+    Raises:
+        TranslationError: a translation file cannot be read, or a line of it is wrong.
+        CheckpointError: a local model cannot be found or read.
+        PromptError: the template of a model that translates cannot be used.
+    """
+    match entry:
+        case FileEntry():
+            return FileTranslator(Path(entry.path))
+        case NllbEntry():
+            return NllbTranslator(entry, store)
+        case ModelEntry():
+            return ModelTranslator(entry, store)
+        case _:
+            return ReferenceTranslator()

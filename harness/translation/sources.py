@@ -12,36 +12,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from harness.data.block import Block
 from harness.errors import TranslationError
-from harness.records import Example, Translation
+from harness.records import Translation
+from harness.translation.flags import flags_of
 
 _KEYS = ("dataset", "language", "id", "text_sha256", "english")
 
 
-class Translator(Protocol):
-    """Gives the English of sentences, or ``None`` where it has none.
+@dataclass(frozen=True, slots=True)
+class English:
+    """What a translator has for the sentences of a block, in their order.
 
-    ``identity`` is what a score's signature says of it.
+    ``found`` is ``None`` where there is no translation. ``waiting`` has the positions of those
+    that can be made and are not yet, each with the key of a request that is still to be made.
     """
+
+    found: list[Translation | None]
+    waiting: Mapping[int, str] = field(default_factory=dict)
+
+
+class Translator(Protocol):
+    """Gives the English of sentences. ``identity`` is what a score's signature says of it."""
 
     identity: str
 
-    def translate(self, examples: Sequence[Example]) -> list[Translation | None]:
-        """One entry an example, in order."""
+    def translate(self, block: Block) -> English:
+        """What there is, without making any."""
         ...
-
-
-def open_translator(source: str, path: str | Path | None = None) -> Translator:
-    """The translator of a ``[translation]`` table: ``reference``, or ``file`` with its path.
-
-    Raises:
-        TranslationError: the file cannot be read, or a line of it is wrong.
-    """
-    return FileTranslator(Path(path)) if source == "file" and path else ReferenceTranslator()
 
 
 def text_sha256(text: str) -> str:
@@ -49,22 +52,21 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _translation(text: str, source: str, identity: str) -> Translation:
-    flags = () if text.strip() else ("empty",)
-    return Translation(text, source, identity, flags)
-
-
 class ReferenceTranslator:
     """The English that the corpus itself carries."""
 
     identity = "reference"
 
-    def translate(self, examples: Sequence[Example]) -> list[Translation | None]:
+    def translate(self, block: Block) -> English:
         """What each example's ``english`` holds."""
-        return [
-            None if e.english is None else _translation(e.english, "reference", self.identity)
-            for e in examples
-        ]
+        return English(
+            [None if e.english is None else self._translation(e.english) for e in block.examples]
+        )
+
+    def _translation(self, text: str) -> Translation:
+        # Written by people, it may be freer than an engine's.
+        flags = () if text.strip() else ("empty",)
+        return Translation(text, "reference", self.identity, flags)
 
 
 class FileTranslator:
@@ -102,14 +104,14 @@ class FileTranslator:
             raise TranslationError(f"{where}: a second translation of {'/'.join(key)}. Remove one.")
         self._english[key] = (row["text_sha256"].lower(), row["english"])
 
-    def translate(self, examples: Sequence[Example]) -> list[Translation | None]:
+    def translate(self, block: Block) -> English:
         """The file's entries for the examples.
 
         Raises:
             TranslationError: an entry was made for another text under the same id.
         """
         found: list[Translation | None] = []
-        for example in examples:
+        for example in block.examples:
             entry = self._english.get((example.dataset, example.language, example.id))
             if entry is None:
                 found.append(None)
@@ -122,5 +124,33 @@ class FileTranslator:
                     f"the sentence's {text_sha256(example.text)[:12]}…). Make the file again for "
                     f"this version of the data."
                 )
-            found.append(_translation(english, "file", self.identity))
-        return found
+            flags = flags_of(example.text, english)
+            found.append(Translation(english, "file", self.identity, flags))
+        return English(found)
+
+
+def write_file(path: Path, blocks: Iterable[tuple[Block, English]]) -> int:
+    """Write a translation file, whole or not at all; returns how many lines it has.
+
+    Raises:
+        TranslationError: it cannot be written.
+    """
+    beside, count = path.with_name(path.name + ".part"), 0
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            for block, english in blocks:
+                for example, translation in zip(block.examples, english.found, strict=True):
+                    if translation is None or not translation.text.strip():
+                        continue
+                    values = (
+                        *(example.dataset, example.language, example.id),
+                        *(text_sha256(example.text), translation.text),
+                    )
+                    row = dict(zip(_KEYS, values, strict=True))
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    count += 1
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise TranslationError(f"{path} cannot be written ({error.strerror}).") from None
+    return count

@@ -8,13 +8,25 @@ from typing import Any
 
 import pytest
 
+from harness.data import catalog
+from harness.data.block import Block
 from harness.errors import TranslationError
 from harness.records import Example
-from harness.translation import open_translator, text_sha256
+from harness.store import Store
+from harness.translation import Translator, open_translator, text_sha256
+from harness.translation.settings import FileEntry, ReferenceEntry
 
 
 def example(number: int, text: str, english: str | None = None) -> Example:
     return Example(f"test-{number}", "mine", "swa", "test", text, english=english)
+
+
+def block(*examples: Example) -> Block:
+    return Block(catalog()["demo"], "swa", "test", list(examples))
+
+
+def opened(path: Path) -> Translator:
+    return open_translator(FileEntry(path=str(path)), Store())
 
 
 def row(number: int, text: str, translated: str, **changes: Any) -> str:
@@ -23,8 +35,10 @@ def row(number: int, text: str, translated: str, **changes: Any) -> str:
 
 
 def test_reference_is_what_the_example_carries() -> None:
-    found = open_translator("reference").translate(
-        [example(0, "Habari", "News"), example(1, "Ndiyo"), example(2, "Ah", "  ")]
+    found = (
+        open_translator(ReferenceEntry(), Store())
+        .translate(block(example(0, "Habari", "News"), example(1, "Ndiyo"), example(2, "Ah", "  ")))
+        .found
     )
     assert found[0] is not None
     assert (found[0].text, found[0].source, found[0].flags) == ("News", "reference", ())
@@ -36,19 +50,21 @@ def test_reference_is_what_the_example_carries() -> None:
 def test_file_is_keyed_by_place_and_text(tmp_path: Path) -> None:
     file = tmp_path / "english.jsonl"
     file.write_text(row(1, "Ndiyo", "Yes") + "\n\n" + row(0, "Habari", "News") + "\n")
-    translator = open_translator("file", file)
-    found = translator.translate([example(0, "Habari"), example(1, "Ndiyo"), example(2, "Ah")])
+    translator = opened(file)
+    found = translator.translate(
+        block(example(0, "Habari"), example(1, "Ndiyo"), example(2, "Ah"))
+    ).found
     assert [t.text if t else None for t in found] == ["News", "Yes", None]
     # The identity changes with the content: it stands in the signature of a score.
     file.write_text(row(0, "Habari", "Newspaper"))
-    assert open_translator("file", file).identity != translator.identity
+    assert opened(file).identity != translator.identity
 
 
 def test_file_of_another_text_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "english.jsonl"
     file.write_text(row(0, "Habari", "News"))
     with pytest.raises(TranslationError, match="made for another text"):
-        open_translator("file", file).translate([example(0, "Habari ")])
+        opened(file).translate(block(example(0, "Habari ")))
 
 
 @pytest.mark.parametrize(
@@ -64,9 +80,9 @@ def test_wrong_lines_name_file_and_line(tmp_path: Path, line: str, wanted: str) 
     file = tmp_path / "english.jsonl"
     file.write_text(row(0, "Habari", "News") + "\n" + line + "\n")
     with pytest.raises(TranslationError, match=wanted):
-        open_translator("file", file)
+        opened(file)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TranslationError, match="cannot be read"):
-        open_translator("file", tmp_path / "none.jsonl")
+        opened(tmp_path / "none.jsonl")

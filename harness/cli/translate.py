@@ -1,0 +1,76 @@
+"""`harness translate`: make the translations of an experiment, and write them to a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def translate(
+    file: Annotated[Path, typer.Argument(help="Experiment file, runs/NAME.toml.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a translation file (JSONL) as well.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option("--language", help="Only this language; may be repeated.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most this many examples a language.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Translate nothing; use what is stored.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder of local corpora.")
+    ] = None,
+) -> None:
+    """Translate the sentences of an experiment that are not translated yet, and say how many."""
+    from harness.cli.output import print_rows
+    from harness.cli.progress import LiveProgress
+    from harness.experiment import load_experiment
+    from harness.models.pricing import show_cost
+    from harness.report.terminal import visible
+    from harness.store import Store
+    from harness.translating import translate as translate_experiment
+
+    experiment = load_experiment(file)
+    if limit is not None:
+        experiment = experiment.limited(limit)
+    with Store(read_only=offline) as store, LiveProgress() as progress:
+        result = translate_experiment(
+            experiment,
+            store,
+            languages=language,
+            offline=offline,
+            data_dir=data_dir,
+            out=out,
+            progress=progress,
+        )
+    print_rows(
+        ("English", "dataset", "language", "sentences", "translated", "to do", "flagged"),
+        [
+            (
+                row.translation,
+                row.dataset,
+                row.language,
+                str(row.sentences),
+                str(row.translated),
+                str(row.waiting),
+                ", ".join(f"{flag} {count}" for flag, count in row.flags.items()) or "–",
+            )
+            for row in result.rows
+        ],
+        empty="No sentences.",
+    )
+    outcomes = result.outcomes
+    print(f"{outcomes.translated} sentences translated now · paid {show_cost(outcomes.cost)}")
+    if out is not None:
+        print(f"Wrote {result.written} translations to {out}.")
+    for message, count in result.failures:
+        print(f"  failed {count} ×: {visible(message)}")
+    for error in outcomes.refused:
+        print(f"harness: {visible(str(error))}", file=sys.stderr)
+    sys.exit(result.exit_code)

@@ -1,0 +1,82 @@
+"""``source = "model"``: a model of any backend is asked for the English, as it is for answers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from harness.data import catalog
+from harness.data.block import Block
+from harness.data.dataset import UNDETERMINED
+from harness.models import open_backend
+from harness.prompting.render import find_translation
+from harness.records import Answer, Prompt
+from harness.store import Store
+from harness.translation.settings import ModelEntry
+from harness.translation.stored import Made, StoredTranslator
+
+# Why a reply ended that holds no translation.
+_NO_ANSWER = ("refusal", "content_filter")
+
+
+class ModelTranslator(StoredTranslator):
+    """A model that translates; its answers are stored and priced as any other.
+
+    Raises:
+        PromptError: the template cannot be used.
+    """
+
+    source = "model"
+
+    def __init__(self, entry: ModelEntry, store: Store) -> None:
+        super().__init__(store)
+        self.entry = entry
+        self.backend = open_backend(entry.settings)
+        self.template = find_translation(entry.template)
+        self.identity = (
+            f"{entry.backend}:{entry.settings.model}"
+            f"+{self.template.name}#{self.template.sha256[:8]}"
+        )
+
+    def covers(self, block: Block) -> bool:
+        """Any language may be tried."""
+        return True
+
+    def prompt(self, block: Block, text: str) -> Prompt:
+        """What the model is asked; a chat of one message, or the text as it is."""
+        values = {"text": text, "language": language_name(block)}
+        system = "" if self.entry.wrap == "chat" else None
+        return Prompt("", self.template.fill(values), (), system)
+
+    def request(self, block: Block, text: str) -> dict[str, Any]:
+        """The backend's whole request."""
+        return self.backend.request(self.prompt(block, text))
+
+    def read(self, answer: Answer) -> Made | None:
+        """The reply on one line; ``None`` where the model declined or said nothing."""
+        reply = self.backend.reply(answer, cached=True)
+        text = " ".join(reply.text.split())
+        if not text or reply.finish_reason in _NO_ANSWER:
+            return None
+        return Made(text, reply.finish_reason == "length")
+
+
+def language_name(block: Block) -> str:
+    """The English name of a block's language; its code where none is known, or the empty text."""
+    row = block.dataset.table.get(block.language)
+    if row is not None:
+        return row.name
+    code = block.dataset.nllb(block.language)
+    name = _names().get(code or "", block.language)
+    return "" if name == UNDETERMINED else name
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, str]:
+    """The catalogue's names of languages by NLLB code."""
+    return {
+        nllb: row.name
+        for dataset in catalog().values()
+        for code, row in dataset.table.items()
+        if (nllb := dataset.nllb(code))
+    }
