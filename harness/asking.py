@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import EndpointError, TemplateError
+from harness.errors import CheckpointError, EndpointError, HarnessError, TemplateError
 from harness.plan import Cell, SystemPlan
 from harness.records import Answer, Failure
 from harness.store import Store, request_key
@@ -43,14 +43,14 @@ class Outcomes:
 
     ``paid`` maps each key that was answered to the place that asked; ``failures`` holds what
     failed for good; ``cost`` is in nano-dollars, ``None`` once a price is unknown; ``refused``
-    are the servers that answered no call at all. ``translated`` counts sentences.
+    are why servers and local models answered no call at all. ``translated`` counts sentences.
     """
 
     paid: dict[str, tuple[Cell, int]] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
     cost: int | None = 0
     interrupted: bool = False
-    refused: list[EndpointError] = field(default_factory=list)
+    refused: list[HarnessError] = field(default_factory=list)
     translated: int = 0
 
 
@@ -91,7 +91,7 @@ async def _ask_in_turn(
 
     restore = _on_signals(interrupt)
     try:
-        for plan in plans:
+        for number, plan in enumerate(plans):
             # A key that an earlier system asked for is answered, or failed, for this one too;
             # where that one's server refused everything, this one's is tried.
             known = outcomes.paid.keys() | outcomes.failures.keys()
@@ -99,7 +99,12 @@ async def _ask_in_turn(
             if keys and not stop.is_set():
                 progress.planned(plan, keys)
                 await _ask_system(plan, keys, store, progress, outcomes, stop)
+            # A model on this machine is loaded once for all systems in a row that share it.
+            if plan.backend not in [later.backend for later in plans[number + 1 :]]:
+                await plan.backend.aclose()
     finally:
+        for plan in plans:
+            await plan.backend.aclose()
         restore()
 
 
@@ -138,10 +143,8 @@ async def _ask_system(
                 else:
                     outcomes.failures[key] = outcome
                 progress.answered(place[0], outcome)
-    except EndpointError as error:
+    except (EndpointError, CheckpointError) as error:
         outcomes.refused.append(error)
-    finally:
-        await plan.backend.aclose()
 
 
 def _add(total: int | None, cost: int | None) -> int | None:

@@ -21,7 +21,7 @@ from harness.data.files import Progress as Downloads
 from harness.errors import DataError, ExperimentError, TranslationError, UnknownNameError, unknown
 from harness.experiment import DatasetEntry, Experiment, System
 from harness.models import open_backend
-from harness.models.base import Backend
+from harness.models.base import Backend, Settings
 from harness.prompting.parse import parse_reply
 from harness.prompting.render import Renderer, Template, find_template
 from harness.prompting.schema import Schema, load_schema
@@ -225,8 +225,9 @@ def make_plan(
             ``untranslatable = "error"``, or there is none at all.
     """
     translators = translators or Translators(experiment, store)
+    backends: list[tuple[Settings, Backend]] = []
     plans = [
-        _plan_system(experiment, system, blocks, translators.of(system))
+        _plan_system(experiment, system, blocks, translators.of(system), backends)
         for system in experiment.systems
     ]
     for plan in plans:
@@ -245,11 +246,17 @@ def _plan_system(
     system: System,
     blocks: Sequence[Block],
     translator: Translator | None,
+    backends: list[tuple[Settings, Backend]],
 ) -> SystemPlan:
     entry = experiment.translation_of(system)
+    # Systems of the same settings share a backend, and with it a connection or a loaded model.
+    backend = next((b for settings, b in backends if settings == system.settings), None)
+    if backend is None:
+        backend = open_backend(system.settings)
+        backends.append((system.settings, backend))
     plan = SystemPlan(
         system,
-        backend=open_backend(system.settings),
+        backend=backend,
         template=find_template(_TASK, system.strategy),
         translation=None,
         cells=[],

@@ -18,7 +18,7 @@ from typing import Any
 from harness import __version__
 from harness.asking import Outcomes, Progress, ask
 from harness.data.block import Block
-from harness.errors import EndpointError, OfflineError, UsageError, unknown
+from harness.errors import HarnessError, OfflineError, UsageError, unknown
 from harness.experiment import Experiment
 from harness.models.pricing import dollars
 from harness.plan import Cell, SystemPlan, Translators, load_blocks, make_plan
@@ -52,7 +52,8 @@ class RunResult:
 
     ``cost`` is what this run paid, in nano-dollars, ``None`` if unknown. ``unsent`` examples
     have no answer; ``stale`` ones were to be asked anew and were not, so their old answer stands.
-    ``refused`` says of each server that answered no call why. ``translated`` sentences are new.
+    ``refused`` says of each server or local model that answered no call why. ``translated``
+    sentences are new.
     """
 
     folder: RunFolder
@@ -64,7 +65,7 @@ class RunResult:
     stale: int = 0
     cost: int | None = 0
     interrupted: bool = False
-    refused: list[EndpointError] = field(default_factory=list)
+    refused: list[HarnessError] = field(default_factory=list)
     translated: int = 0
 
     @property

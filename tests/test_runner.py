@@ -18,6 +18,8 @@ import pytest
 from harness import compare, load_experiment, run
 from harness.errors import HarnessError, RunFolderError, UsageError
 from harness.experiment import parse_experiment
+from harness.plan import load_blocks, make_plan
+from harness.store import Store
 from tests.conftest import Ran, Served
 
 Harness = Callable[..., Ran]
@@ -339,3 +341,19 @@ def test_results_folder_of_an_unnamed_experiment(fresh: Path) -> None:
     assert result.folder.path == Path("runs/experiment")
     with pytest.raises(RunFolderError, match="no results here"):
         compare(fresh / "nowhere")
+
+
+def test_systems_of_the_same_settings_share_a_loaded_model(tmp_path: Path) -> None:
+    experiment = parse_experiment(
+        {
+            "datasets": [{"name": "demo", "languages": ["swa"], "limit": 2}],
+            "systems": [
+                {"name": name, "backend": "scripted", "model": model, "strategy": "direct"}
+                for name, model in (("a", "capitals"), ("b", "capitals"), ("c", "empty"))
+            ],
+        }
+    )
+    with Store(tmp_path / "store.sqlite") as store:
+        plans = make_plan(experiment, load_blocks(experiment), store)
+    assert plans[0].backend is plans[1].backend
+    assert plans[2].backend is not plans[0].backend

@@ -60,6 +60,20 @@ def gpu_of(device: str) -> Gpu:
     return gpus()[int(device.partition(":")[2] or 0)]
 
 
+def threads() -> int:
+    """The threads that CTranslate2 is to compute with: one a core that this process may use.
+
+    0 leaves it to the engine, which heeds ``OMP_NUM_THREADS``; its own default is four, however
+    many cores there are.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return 0
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 0
+
+
 @cache
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that the CUDA driver shows, none where there is no driver.

@@ -7,7 +7,6 @@ among them; the state after a static prompt is kept by the model for good, for e
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +22,7 @@ from harness.checkpoints import (
     require_converter,
     require_memory,
 )
-from harness.checkpoints.devices import gpu_of
+from harness.checkpoints.devices import gpu_of, threads
 from harness.checkpoints.memory import weights
 from harness.checkpoints.vocabulary import read_vocabulary
 from harness.errors import CheckpointError
@@ -138,7 +137,7 @@ class CTranslate2Engine:
                 name,
                 device_index=int(index or 0),
                 compute_type=kind,
-                intra_threads=_threads(),
+                intra_threads=threads(),
             )
         except (RuntimeError, ValueError, MemoryError) as error:
             raise CheckpointError(f"{folder}: CTranslate2 cannot load it: {error}.") from None
@@ -211,16 +210,6 @@ class CTranslate2Engine:
                 self._model.load_model()
                 self._static.clear()
             self._static.add(prefix)
-
-
-def _threads() -> int:
-    """The threads of one model; 0 leaves it to the engine, which heeds ``OMP_NUM_THREADS``."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return 0
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 0
 
 
 def _rows_times_tokens(checkpoint: Checkpoint, kind: str, device: str) -> int | None:
