@@ -143,17 +143,17 @@ def _run(experiment: Any, *, rule: str, title: str | None = None, **options: Any
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("runs/demo"),
 ) -> None:
-    """Run the main job on the demonstration corpus: offline, no key, nothing to download."""
+    """Run the main job on models and a corpus that ship: offline, no key, nothing to download."""
     from harness.experiment import load_experiment
     from harness.models import settings_for
     from harness.models.server import background
     from harness.resources import shipped
 
-    title = "Demonstration: scripted answers, not a model"
-    # The whole way of a hosted model: the SDK, the wire, a server, all on this machine.
-    with background(settings_for("scripted", {"model": "capitals"})) as url:
-        experiment = load_experiment(shipped("runs") / "demo.toml").at_address("demo", url)
-        code = _run(experiment, rule="gollie", title=title, out=out)
+    title = "Demonstration: tiny models on a made-up corpus"
+    experiment = load_experiment(shipped("runs") / "demo.toml")
+    # One system asks the same model on the way of a hosted one: the SDK, the wire, a server.
+    with background(settings_for("ctranslate2", {"model": "tiny-gollie-tf"})) as url:
+        code = _run(experiment.at_address("demo", url), rule="gollie", title=title, out=out)
     print(f"Next: harness show {out} swa-test-001   ·   harness compare {out} --rule strict")
     sys.exit(code)
 

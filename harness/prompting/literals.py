@@ -22,7 +22,8 @@ from __future__ import annotations
 import unicodedata
 from functools import cache
 
-_COLUMNS = 88
+#: No line is wider than this where black can help it.
+COLUMNS = 88
 _INDENT = 4
 _SWAP_QUOTES = str.maketrans("'\"", "\"'")
 
@@ -59,12 +60,16 @@ def assignment(name: str, text: str) -> str:
     value = literal(text)
     line = f"{name} = {value}"
     # Every character takes one or two columns: most texts are decided by their length alone.
-    if len(value) + _INDENT > _COLUMNS or 2 * len(line) <= _COLUMNS:
+    if len(value) + _INDENT > COLUMNS or 2 * len(line) <= COLUMNS:
         return line
-    wide = 0 if value.isascii() else sum(map(_is_wide, value))
-    if len(line) + wide > _COLUMNS >= len(value) + wide + _INDENT:
+    if width(line) > COLUMNS >= width(value) + _INDENT:
         return f"{name} = (\n    {value}\n)"
     return line
+
+
+def width(line: str) -> int:
+    """The columns that a line of printable characters takes."""
+    return len(line) if line.isascii() else len(line) + sum(map(_is_wide, line))
 
 
 @cache

@@ -192,20 +192,42 @@ def find_chat(name: str | Path) -> Template:
         UnknownNameError: there is no wrapper of that name.
         TemplateError: the file is no usable wrapper; starts with ``file:line``.
     """
-    return _read(files.locate("chat wrapper", "chat", ".j2", name), ("answers",))
+    path = files.locate("chat wrapper", "chat", ".j2", name)
+    return _read(path, ("answers",), lists=False)
+
+
+def find_translation(name: str | Path) -> Template:
+    """Read what a model is asked that translates: a name under ``prompts/translation/``, or a path.
+
+    It may use ``text`` and ``language``, the language's English name (empty where unknown).
+
+    Raises:
+        UnknownNameError: there is no template of that name.
+        TemplateError: the file is no usable template; starts with ``file:line``.
+    """
+    path = files.locate("translation template", "translation", ".j2", name)
+    template = _read(path, ("text", "language"), lists=False)
+    trial = "A text to try it with."
+    if trial not in template.fill({"text": trial, "language": "Swahili"}):
+        raise TemplateError(
+            f"{path}:1: the template has to hold {{{{ text }}}}, what to translate."
+        )
+    return template
 
 
 def list_prompts(task: str | None = None) -> list[PromptRow]:
     """Every strategy that has a name, of one task or of all; chat wrappers are task ``chat``.
 
-    A file that is no usable template is listed with its error.
+    A file that is no usable template is listed with its error; what a model is asked that
+    translates is task ``translation``.
     """
     rows = []
     for folder in [task] if task else _folders():
         for name, path in files.available(folder, ".j2").items():
             origin = files.origin(path)
             try:
-                found = find_chat(path) if folder == "chat" else find_template(folder, path)
+                other = _OTHERS.get(folder)
+                found = other(path) if other else find_template(folder, path)
             except TemplateError as problem:
                 rows.append(PromptRow(folder, name, origin, error=str(problem)))
             else:
@@ -214,12 +236,16 @@ def list_prompts(task: str | None = None) -> list[PromptRow]:
     return rows
 
 
+# The folders whose templates are no strategies.
+_OTHERS = {"chat": find_chat, "translation": find_translation}
+
+
 def _folders() -> list[str]:
-    """The folders of templates: the tasks by name, then the chat wrappers."""
+    """The folders of templates: the tasks by name, then the others."""
     found = {
         file.parent.name for root in resources.roots("prompts") for file in root.glob("*/*.j2")
     }
-    return [*sorted(found - {"chat"}), *sorted(found & {"chat"})]
+    return [*sorted(found - _OTHERS.keys()), *sorted(found & _OTHERS.keys())]
 
 
 def _fill(template: Template, guidelines: str, text: str, english: str | None) -> str:
@@ -237,8 +263,8 @@ def _fill(template: Template, guidelines: str, text: str, english: str | None) -
     return prompt
 
 
-def _read(path: Path, variables: tuple[str, ...]) -> Template:
-    """Read, check and compile a template that may use ``variables``."""
+def _read(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> Template:
+    """Read, check and compile a template that may use ``variables``; ``lists``: declares some."""
     source = files.read(path, TemplateError)
     try:
         tree = _ENVIRONMENT.parse(source, filename=str(path))
@@ -257,7 +283,7 @@ def _read(path: Path, variables: tuple[str, ...]) -> Template:
         line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
         raise TemplateError(f"{path}:{line}: {unknown('variable', name, variables)}")
     compiled = jinja2.Template.from_code(_ENVIRONMENT, code, {})
-    answers = () if "answers" in variables else _answers(path, tree)
+    answers = _answers(path, tree) if lists else ()
     return Template(path.stem, path, source, answers, "eng_text" in used, compiled)
 
 

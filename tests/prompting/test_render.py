@@ -237,6 +237,7 @@ def test_names_resolve_in_the_own_folder_first(
         ("re", "pairs"),
         ("chat", "default"),
         ("chat", "terse"),
+        ("translation", "default"),
     ]
     assert rows["ner", "direct"].origin == "own"
     assert rows["ner", "direct"].answers == ("found",)

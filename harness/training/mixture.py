@@ -1,0 +1,82 @@
+"""The stream of samples that a recipe describes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import count
+
+from harness.prompting.render import Renderer, find_template
+from harness.prompting.schema import Schema, load_schema
+from harness.records import Example
+from harness.training.answers import Sample, make_sample
+from harness.training.clauses import clauses
+from harness.training.noise import translated_badly
+from harness.training.recipe import Text
+from harness.training.synthetic import sentences
+from harness.training.variety import exchanged, spliced
+
+# So many words of earlier sentences are at hand, by language, when a wrong word is needed.
+_WORDS = 2_000
+# In a sentence with exchanged words up to so many of them are.
+_EXCHANGED = 0.5
+
+
+def samples(text: Text, seed: int, *, held_out: bool = False) -> Iterator[Sample]:
+    """Endless samples, the same for the same seed.
+
+    With ``held_out``, of patterns and names that are never drawn without, as they are written.
+    """
+    rng = random.Random(f"samples {seed} {held_out}")
+    schema = load_schema(text.schema_)
+    templates = {name: find_template("ner", name) for name in text.strategies}
+    renderers: dict[tuple[str, str], Renderer] = {}
+    words: dict[str, list[str]] = {}
+    stream = sentences(seed, text.languages, held_out=True) if held_out else None
+    for example in stream or _varied(text, seed, rng, words):
+        strategy = _drawn(text.strategies, rng)
+        shown = _variant(schema, rng) if rng.random() < text.schema_variants else schema
+        renderer = renderers.get((strategy, shown.source))
+        if renderer is None:
+            renderer = Renderer(templates[strategy], shown)
+            renderers[strategy, shown.source] = renderer
+        # The English words of every language but English itself are at hand after the first.
+        known = words.get("eng") or ["the"]
+        yield make_sample(renderer, translated_badly(example, text.noise, rng, known))
+
+
+def _varied(
+    text: Text, seed: int, rng: random.Random, words: dict[str, list[str]]
+) -> Iterator[Example]:
+    """The sentences that are trained on; ``words`` gets those of each language."""
+    patterns, composed = sentences(seed, text.languages), clauses(seed, text.languages)
+    last: Example | None = None
+    for number in count():
+        plain = number < text.plain
+        example = next(composed if not plain and rng.random() < text.composed else patterns)
+        known = words.setdefault(example.language, ["a"])
+        known += [w for w in example.text.split() if w.isalpha() and w.islower()]
+        del known[:-_WORDS]
+        if example.language == "eng":
+            other, last = last, example
+            if other is not None and not plain and rng.random() < text.spliced:
+                example = spliced(example, other, rng)
+        if not plain and rng.random() < text.exchanged:
+            example = exchanged(example, rng.random() * _EXCHANGED, rng, known)
+        yield example
+
+
+def _variant(schema: Schema, rng: random.Random) -> Schema:
+    """The schema with some of its classes, in any order."""
+    chosen = rng.sample(range(len(schema.classes)), rng.randint(1, len(schema.classes)))
+    sources = schema.source.split("\n\n\n")
+    return replace(
+        schema,
+        source="\n\n\n".join(sources[i] for i in chosen),
+        classes=tuple(schema.classes[i] for i in chosen),
+    )
+
+
+def _drawn(shares: Mapping[str, float], rng: random.Random) -> str:
+    return rng.choices(list(shares), list(shares.values()))[0]

@@ -1,0 +1,76 @@
+"""Training from a recipe's file to a model's folder, whatever the recipe is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UnknownNameError, UsageError, unknown
+from harness.training.recipe import Recipe, load_recipe
+
+_RECIPES = Path(__file__).parent / "recipes"
+_NEEDED = ("torch", "transformers", "ctranslate2", "tokenizers")
+
+
+def train(
+    recipe: str | Path,
+    out: Path,
+    *,
+    seed: int = 1,
+    say: Callable[[str], object] = lambda line: None,
+) -> None:
+    """Train what the recipe describes and write it to ``out``; ``say`` is told how it stands.
+
+    ``recipe`` is a file, or the name of a model that ships.
+
+    Raises:
+        UnknownNameError: no such file, and no model of that name ships.
+        ExperimentError: the recipe is not understood.
+        UsageError: ``out`` is there already and holds something, or a package is missing.
+    """
+    file = _find(recipe)
+    plan = load_recipe(file)
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise UsageError(
+            f"Training needs {', '.join(missing)}: pip install 'transfusion-harness[torch]'."
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: something is there already. Name a new folder with --out.")
+
+    def checked(check: Any) -> None:
+        share = min(check.tokens / plan.training.tokens, 1)
+        say(
+            f"{share:4.0%}  step {check.step}  {check.tokens / check.seconds:,.0f} tokens/s  "
+            f"loss {check.loss:.3f}  held out: loss {check.held_out_loss:.3f}, "
+            f"{check.held_out_right:.1%} of answers all right"
+        )
+
+    trainer = _trainer(plan, seed)
+    count = sum(parameter.numel() for parameter in trainer.model.parameters())
+    say(f"{file.stem}, seed {seed}: {count:,} parameters, {plan.training.tokens:,} tokens.")
+    trainer.run(checked=checked)
+    trainer.save(out)
+    say(f"Written to {out}.")
+
+
+def _find(recipe: str | Path) -> Path:
+    if Path(recipe).is_file():
+        return Path(recipe)
+    shipped = {path.stem: path for path in _RECIPES.glob("*.toml")}
+    if str(recipe) not in shipped:
+        raise UnknownNameError(
+            unknown("recipe", str(recipe), sorted(shipped)) + " Or give the path of a TOML file."
+        )
+    return shipped[str(recipe)]
+
+
+def _trainer(plan: Any, seed: int) -> Any:
+    if isinstance(plan, Recipe):
+        from harness.training.causal import Trainer
+
+        return Trainer(plan, seed)
+    from harness.training.translator import TranslatorTrainer
+
+    return TranslatorTrainer(plan, seed)
