@@ -367,6 +367,7 @@ def _manifest(
             {
                 "name": plan.system.name,
                 "backend": plan.system.backend,
+                "engine": plan.backend.engine,
                 "model": plan.system.settings.model,
                 "strategy": plan.template.name,
                 "wrap": plan.system.wrap,

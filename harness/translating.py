@@ -43,7 +43,8 @@ class TranslatedRow:
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """What there is after translating; ``written`` counts the lines of the translation file."""
+    """What there is after translating; ``written`` counts the lines of the translation file,
+    which is written once nothing waits any more."""
 
     rows: list[TranslatedRow]
     outcomes: Outcomes
@@ -137,7 +138,8 @@ def translate(
     found = [(t, block, t.translate(block)) for t in translators.all for block in blocks]
     rows = [_row(translator.identity, block, english) for translator, block, english in found]
     written = 0
-    if out is not None:
+    # A file that lacks what could still be made would pass for one that has all there is.
+    if out is not None and not any(row.waiting for row in rows):
         written = write_file(out, [(block, english) for _, block, english in found])
     return Translated(rows, outcomes, written)
 

@@ -38,8 +38,9 @@ def pick_device(device: str) -> str:
         return "cuda" if gpus() else "cpu"
     if device != "cpu" and int(wanted[1] or 0) >= len(gpus()):
         raise CheckpointError(
-            f'device = "{device}": this machine has {len(gpus()) or "no"} GPU(s) that its driver '
-            f'shows. Choices: "auto", "cpu"' + "".join(f', "cuda:{i}"' for i in range(len(gpus())))
+            f'device = "{device}": the driver of this machine shows {len(gpus()) or "no"} GPU'
+            f'{"s" * (len(gpus()) > 1)}. Choices: "auto", "cpu"'
+            + "".join(f', "cuda:{i}"' for i in range(len(gpus())))
         )
     return device
 

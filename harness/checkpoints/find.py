@@ -47,8 +47,13 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """The identity of what is computed: configuration and weights, hexadecimal."""
-        return identity.of_weights(self.folder, self.weights, self.remote)
+        """The identity of what is computed: configuration and weights, hexadecimal.
+
+        A converted form that lies in the folder is used as it is, so it belongs to it: nothing
+        says that it was made of the weights beside it.
+        """
+        weights = [*self.weights, *self.folder.glob(f"ctranslate2/{files.CONVERTED}")]
+        return identity.of_weights(self.folder, weights, self.remote)
 
     @cached_property
     def tokenizer_sha256(self) -> str:

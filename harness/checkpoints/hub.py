@@ -15,7 +15,7 @@ from harness.checkpoints import files
 from harness.checkpoints.identity import TOKENIZER_FILES
 from harness.errors import CheckpointError
 
-_NAME = re.compile(r"[\w.\-]{1,96}/[\w.\-]{1,96}")
+_NAME = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
 _SMALL = ("config.json", "generation_config.json", *files.INDEXES, *TOKENIZER_FILES)
 
 
@@ -33,14 +33,14 @@ def snapshot(name: str, revision: str | None, *, weights: bool) -> tuple[Path, M
     Raises:
         CheckpointError: no such model or revision, no permission, or no connection.
     """
-    folder = _cached(name, revision)
-    if folder is not None:
-        return folder, {}
     import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
+        folder = _cached(name, revision)
+        if folder is not None:
+            return folder, {}
         listed = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
         hashes = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in listed}
         wanted = [file for file in _SMALL if file in hashes]

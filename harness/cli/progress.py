@@ -230,7 +230,11 @@ class LiveProgress(Progress):
         for message, count in sorted(self._failures.items(), key=lambda item: -item[1])[:3]:
             print(f"  failed {count} ×: {visible(message)}")
         if not result.complete:
-            print("The run is incomplete: give the same command again and it goes on from here.")
+            first = "when that is mended, " if result.refused else ""
+            print(
+                f"The run is incomplete: {first}give the same command again and it goes on from "
+                f"here."
+            )
         elif result.failed:
             print("Failed calls cost nothing and are made again by the same command.")
         path = result.folder.path.absolute()

@@ -67,7 +67,9 @@ def translate(
     )
     outcomes = result.outcomes
     print(f"{outcomes.translated} sentences translated now · paid {show_cost(outcomes.cost)}")
-    if out is not None:
+    if out is not None and (waiting := sum(row.waiting for row in result.rows)):
+        print(f"Did not write {out}: {waiting} sentences are still to do. Give the command again.")
+    elif out is not None:
         print(f"Wrote {result.written} translations to {out}.")
     for message, count in result.failures:
         print(f"  failed {count} ×: {visible(message)}")

@@ -91,6 +91,12 @@ class Backend(Protocol):
     #: What its tokens cost; ``None`` where that is unknown.
     price: Price | None
 
+    @property
+    def engine(self) -> str:
+        """What a score's signature says of a local engine: the type it computes in, and more
+        that changes outputs. Empty where that is a server's business."""
+        ...
+
     def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
         """The canonical whole request: everything an answer depends on, and no secret.
 

@@ -74,7 +74,7 @@ class CTranslate2Backend(LocalBackend):
 
     def engine_identity(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The major version and the type that is computed in."""
-        device, wanted = pick_device(self.settings.device), self.settings.compute_type
+        kind: str = self.settings.compute_type
         try:
             major = version("ctranslate2").partition(".")[0]
         except PackageNotFoundError:
@@ -82,7 +82,11 @@ class CTranslate2Backend(LocalBackend):
                 "CTranslate2 is not installed. Install it (pip install ctranslate2), or use "
                 'backend = "transformers".'
             ) from None
-        return {"version": major, "type": exact_type(device) if wanted == "auto" else wanted}
+        # A type that is named needs no look at the machine: answers made on a GPU can be read,
+        # and run again from the store, without one.
+        if kind == "auto":
+            kind = exact_type(pick_device(self.settings.device))
+        return {"version": major, "type": kind}
 
     def require(self, checkpoint: Checkpoint) -> None:
         """Look whether the engine is installed and the model fits the machine."""

@@ -126,6 +126,13 @@ class LocalBackend:
         """Load the model. Called on the worker thread, as are the engine's methods."""
         raise NotImplementedError
 
+    @property
+    def engine(self) -> str:
+        """``float32``; with what else changes outputs, ``bfloat16+4bit``. Hashes are cut."""
+        engine = self._identity["engine"]
+        told = {name: value for name, value in engine.items() if name != "version"}
+        return "+".join(v[:8] if name == "adapter" else v for name, v in told.items())
+
     def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
         """The canonical whole request: model and engine by what they are, not by where."""
         family, body = body_of(self.settings.model, prompt)

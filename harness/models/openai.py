@@ -56,6 +56,8 @@ class OpenAIBackend:
     calls alone.
     """
 
+    engine = ""
+
     def __init__(self, settings: OpenAISettings) -> None:
         self.settings = settings
         self.price = find_price(settings.endpoint, settings.model)

@@ -182,6 +182,8 @@ class Script:
 class ScriptedBackend:
     """The script as a backend, in this process and without any network."""
 
+    engine = ""
+
     def __init__(self, settings: ScriptedSettings) -> None:
         self.settings = settings
         self.script = Script(settings)

@@ -64,21 +64,25 @@ class TransformersBackend(LocalBackend):
 
     def engine_identity(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The major version, the type, and what was done to the weights."""
-        self._need("torch", "transformers")
+        self._need("transformers")
         settings = self.settings
-        device = pick_device(settings.device)
+        kind: str = settings.dtype
+        if kind == "auto":
+            kind = exact_type(pick_device(settings.device))
         found: dict[str, Any] = {
             "version": version("transformers").partition(".")[0],
-            "type": exact_type(device) if settings.dtype == "auto" else settings.dtype,
+            "type": kind,
         }
         if settings.quantization is not None:
             found["quantization"] = settings.quantization
         if settings.adapter is not None:
-            found["adapter"] = identity.of_weights(Path(), _adapter_files(settings.adapter), {})
+            files = _adapter_files(settings.adapter)
+            found["adapter"] = identity.of_weights(Path(settings.adapter), files, {})
         return found
 
     def require(self, checkpoint: Checkpoint) -> None:
         """Look whether what is needed is installed and the model fits the machine."""
+        self._need("torch")
         settings = self.settings
         if checkpoint.converted:
             raise CheckpointError(

@@ -342,7 +342,7 @@ def _signature(
         template=entry["strategy"],
         template_sha256=prompts["template_sha256"],
         wrap=entry["wrap"],
-        backend=entry["backend"],
+        backend="+".join(filter(None, (entry["backend"], entry.get("engine")))),
         translation=_english(entry, dataset, languages),
         resamples=1000,
         seed=0,

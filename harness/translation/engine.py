@@ -23,7 +23,7 @@ from harness.checkpoints import (
     require_memory,
 )
 from harness.checkpoints.devices import threads
-from harness.errors import CheckpointError, unknown
+from harness.errors import CheckpointError
 from harness.models.allocation import keep_memory
 from harness.translation.codes import END, ENGLISH, check_codes
 from harness.translation.settings import NllbEntry
@@ -66,6 +66,12 @@ class Engine:
         self, checkpoint: Checkpoint, entry: NllbEntry, compute_type: str, codes: Sequence[str]
     ) -> None:
         self._name, self._entry = checkpoint.name, entry
+        if not checkpoint.converted and not checkpoint.config.get("is_encoder_decoder"):
+            raise CheckpointError(
+                f"Model '{checkpoint.name}' writes text and does not translate as NLLB does. Give "
+                f'an NLLB model, or have it asked with source = "model" and backend = '
+                f'"ctranslate2" or "transformers".'
+            )
         self._tokenizer = raw_tokenizer(checkpoint)
         # What looks like a special token in a corpus is text.
         self._tokenizer.encode_special_tokens = True
@@ -193,8 +199,8 @@ def _load(folder: Path, device: str, compute_type: str, name: str) -> tuple[Any,
     known = sorted(ctranslate2.get_supported_compute_types(kind))
     if compute_type not in known:
         raise CheckpointError(
-            f"{name}: this machine's {kind} does not have it. "
-            + unknown("compute type", compute_type, known)
+            f'{name}: compute_type = "{compute_type}" cannot be computed on {device} here. '
+            f"Choices: auto, {', '.join(known)}."
         )
     devices = [0]
     if kind == "cuda":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,17 @@ def test_converting_without_torch_says_what_to_install(llama: Path) -> None:
     )
     assert "takes torch and transformers" in said
     assert "pip install" in said
+
+
+def test_a_converted_form_in_the_folder_is_part_of_what_answers_are_stored_under(
+    llama: Path, tmp_path: Path
+) -> None:
+    alone = find_checkpoint(str(llama))
+    made = converted_folder(alone, kind="causal")
+    both = Path(shutil.copytree(llama, tmp_path / "both"))
+    shutil.copytree(made, both / "ctranslate2")
+    other = find_checkpoint(str(tiny.llama(tmp_path / "other", seed=7)))
+    stale = Path(shutil.copytree(llama, tmp_path / "stale"))
+    shutil.copytree(converted_folder(other, kind="causal"), stale / "ctranslate2")
+    folders = (str(llama), str(both), str(stale))
+    assert len({find_checkpoint(name).sha256 for name in folders}) == 3

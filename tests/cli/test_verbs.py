@@ -200,5 +200,5 @@ def test_tags(harness: Harness, tmp_path: Path) -> None:
 def test_demo(harness: Harness) -> None:
     ran = harness("demo")
     assert ran.code == 0, ran.err
-    assert ran.out.startswith("Demonstration: scripted answers, not a model")
+    assert ran.out.startswith("Demonstration: tiny models on a made-up corpus")
     assert "Results: runs/demo" in ran.out
