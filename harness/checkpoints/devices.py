@@ -11,6 +11,7 @@ from functools import cache
 from harness.errors import CheckpointError
 
 _DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+_SMALL = 10_000_000
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 # Of CUDA's driver interface: CUdevice_attribute.
 _MAJOR, _MINOR = 75, 76
@@ -61,14 +62,17 @@ def gpu_of(device: str) -> Gpu:
     return gpus()[int(device.partition(":")[2] or 0)]
 
 
-def threads() -> int:
-    """The threads that CTranslate2 is to compute with: one a core that this process may use.
+def threads(weights: int) -> int:
+    """The threads that CTranslate2 is to compute a model of so many weights with.
 
-    0 leaves it to the engine, which heeds ``OMP_NUM_THREADS``; its own default is four, however
-    many cores there are.
+    One a core that this process may use; 0 leaves it to the engine, which heeds
+    ``OMP_NUM_THREADS`` (its own default is four, however many cores there are). A small model
+    gets one: more would mostly wait for each other, and where the machine is busy, for long.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return 0
+    if weights < _SMALL:
+        return 1
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux

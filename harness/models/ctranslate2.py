@@ -141,7 +141,7 @@ class CTranslate2Engine:
                 name,
                 device_index=int(index or 0),
                 compute_type=kind,
-                intra_threads=threads(),
+                intra_threads=threads(weights(checkpoint)),
             )
         except (RuntimeError, ValueError, MemoryError) as error:
             raise CheckpointError(f"{folder}: CTranslate2 cannot load it: {error}.") from None

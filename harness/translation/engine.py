@@ -23,6 +23,7 @@ from harness.checkpoints import (
     require_memory,
 )
 from harness.checkpoints.devices import threads
+from harness.checkpoints.memory import weights
 from harness.errors import CheckpointError
 from harness.models.allocation import keep_memory
 from harness.translation.codes import END, ENGLISH, check_codes
@@ -89,7 +90,10 @@ class Engine:
             device,
             advice="Take a smaller model of the family, or translate on a larger machine.",
         )
-        self._translator, self._devices = _load(folder, device, compute_type, checkpoint.name)
+        cores = threads(weights(checkpoint))
+        self._translator, self._devices = _load(
+            folder, device, compute_type, cores, checkpoint.name
+        )
 
     def translate(self, sentences: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Translated]]:
         """Translate ``(code, text)`` pairs; yields positions and results, batch by batch.
@@ -191,7 +195,7 @@ def _vocabulary(folder: Path, name: str) -> list[str]:
     return [str(token) for token in rows]
 
 
-def _load(folder: Path, device: str, compute_type: str, name: str) -> tuple[Any, int]:
+def _load(folder: Path, device: str, compute_type: str, cores: int, name: str) -> tuple[Any, int]:
     """The translator, and on how many devices it works."""
     import ctranslate2
 
@@ -212,7 +216,7 @@ def _load(folder: Path, device: str, compute_type: str, name: str) -> tuple[Any,
             device=kind,
             device_index=devices,
             compute_type=compute_type,
-            intra_threads=threads(),
+            intra_threads=cores,
         )
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
