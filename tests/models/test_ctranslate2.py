@@ -157,6 +157,7 @@ def _writer(folder: Path, reply: str, **values: Any) -> tuple[Path, TextTokenize
 
 
 def test_generation_ends_once_the_last_list_is_closed(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     folder, _ = _writer(tmp_path / "writer", " []\nPerson(Kano: text")
     backend = _backend(folder)
     # Until its list, until a list that never comes, and until nothing in particular.
@@ -173,6 +174,7 @@ def test_generation_ends_once_the_last_list_is_closed(tmp_path: Path) -> None:
 
 
 def test_what_is_cut_by_the_budget_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     folder, _ = _writer(tmp_path / "writer", " []\nPerson(Kano: text")
     backend = _backend(folder, max_tokens=1)
     (reply,) = _replies(backend, ["x ="])
