@@ -7,9 +7,21 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from harness.errors import CheckpointError
 
+#: What CTranslate2 can compute in; ``auto`` is exact.
+ComputeType = Literal[
+    "auto",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+]
 _DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
 _SMALL = 10_000_000
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from harness.checkpoints import (
     Checkpoint,
@@ -22,7 +22,7 @@ from harness.checkpoints import (
     require_converter,
     require_memory,
 )
-from harness.checkpoints.devices import gpu_of, threads
+from harness.checkpoints.devices import ComputeType, gpu_of, threads
 from harness.checkpoints.memory import weights
 from harness.checkpoints.vocabulary import read_vocabulary
 from harness.errors import CheckpointError
@@ -35,16 +35,6 @@ from harness.models.local import (
     OutOfMemory,
 )
 
-ComputeType = Literal[
-    "auto",
-    "float32",
-    "float16",
-    "bfloat16",
-    "int8",
-    "int8_float32",
-    "int8_float16",
-    "int8_bfloat16",
-]
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # More rows are slower on CPUs: each has a copy of the shared beginning, read at every step.
 _ROWS_ON_CPU = 8

@@ -76,8 +76,6 @@ class Engine:
         self._tokenizer = raw_tokenizer(checkpoint)
         # What looks like a special token in a corpus is text.
         self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
         folder = converted_folder(checkpoint, kind="seq2seq")
         rows = _vocabulary(folder, checkpoint.name)
         check_codes(checkpoint.name, codes, rows=rows, id_of=self._tokenizer.token_to_id)

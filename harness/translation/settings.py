@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
+from harness.checkpoints.devices import ComputeType
 from harness.errors import ExperimentError, unknown
 from harness.models import settings_for
 from harness.models.base import Settings, complaint
@@ -15,16 +16,6 @@ from harness.models.base import Settings, complaint
 Resolve = Callable[[str, str], str]
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")]
-ComputeType = Literal[
-    "auto",
-    "float32",
-    "float16",
-    "bfloat16",
-    "int8",
-    "int8_float32",
-    "int8_float16",
-    "int8_bfloat16",
-]
 
 
 class TranslationEntry(BaseModel):
