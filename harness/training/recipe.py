@@ -91,12 +91,11 @@ class Auxiliary(_Section):
     share: float = Field(default=0.0, ge=0, le=1)
 
 
-class Training(_Section):
+class Course(_Section):
     """How long and how fast. ``tokens`` are those of all batches, padding not counted.
 
-    The length of samples is bounded by ``shortest`` tokens at first, and by nothing after the
-    share ``short_share``. Learning rates rise over ``warmup`` of the training and fall to
-    ``final`` of their height along a cosine.
+    Learning rates rise over ``warmup`` of the training and fall to ``final`` of their height
+    along a cosine.
     """
 
     tokens: int
@@ -107,11 +106,17 @@ class Training(_Section):
     weight_decay: float = 0.05
     warmup: float = 0.03
     final: float = 0.02
-    shortest: int = 64
-    short_share: float = Field(default=0.0, ge=0, le=1)
     clip: float = 1.0
     threads: int = 1
     check_every: int = 500
+
+
+class Training(Course):
+    """The length of samples is bounded by ``shortest`` tokens at first, and by nothing after the
+    share ``short_share``."""
+
+    shortest: int = 64
+    short_share: float = Field(default=0.0, ge=0, le=1)
     auxiliary: Auxiliary = Auxiliary()
 
 
@@ -155,22 +160,10 @@ class PairText(_Section):
     spelled: float = Field(default=0.0, ge=0, le=1)
 
 
-class TranslatorTraining(_Section):
-    """How long and how fast, as in :class:`Training`. ``label_smoothing`` is the share of the
-    likelihood that all tokens share."""
+class TranslatorTraining(Course):
+    """``label_smoothing`` is the share of the likelihood that all tokens share."""
 
-    tokens: int
-    batch_tokens: int
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 2e-3
-    matrix_learning_rate: float = 2e-2
-    weight_decay: float = 0.05
-    warmup: float = 0.03
-    final: float = 0.02
-    clip: float = 1.0
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    threads: int = 1
-    check_every: int = 500
 
 
 class TranslatorRecipe(_Section):
