@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 FieldValue = str | tuple[str, ...]
 
@@ -104,13 +105,16 @@ class Prompt:
     """The exact text a model is given, and the answer lists expected back, in order.
 
     ``system`` is the system message of the chat wrapper, or ``None`` when the text is sent as
-    it is (``wrap = "completion"``). ``text`` has the same bytes either way.
+    it is (``wrap = "completion"``). ``text`` has the same bytes either way. ``response_format``
+    is the JSON schema that the answer is held to (``format = "json"``), as OpenAI's parameter of
+    that name has it, or ``None`` where the answer is Python.
     """
 
     example_id: str
     text: str
     answers: tuple[str, ...]
     system: str | None = None
+    response_format: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def ls_models() -> None:
 @ls_app.command("prompts")
 def ls_prompts() -> None:
     """List templates, schemas and chat wrappers, and where each comes from."""
-    from harness.prompting.render import list_prompts as prompt_rows
+    from harness.prompting.listing import list_prompts as prompt_rows
     from harness.prompting.schema import list_schemas
 
     print("Templates (prompts/<task>/<strategy>.j2) and chat wrappers (prompts/chat/):")

@@ -22,13 +22,20 @@ class Elements:
     """Makes annotations of the values of one text.
 
     ``fields`` maps a class to its fields in order; ``None`` accepts any class with any fields,
-    where a positional argument is the ``span``.
+    where a positional argument is the ``span``. ``json``: the answer was asked for as JSON, where
+    objects with their class under ``type`` are nothing to put right.
     """
 
     def __init__(
-        self, text: str, fields: Mapping[str, tuple[str, ...]] | None, notes: Notes
+        self,
+        text: str,
+        fields: Mapping[str, tuple[str, ...]] | None,
+        notes: Notes,
+        *,
+        json: bool = False,
     ) -> None:
         self.dropped: list[Dropped] = []
+        self._json = json
         self._text = text
         self._fields = fields
         self._notes = notes
@@ -53,7 +60,7 @@ class Elements:
             if isinstance(value, Group):
                 if value.name:
                     return True
-                if is_object(value) and (self._type(value) or self._names_classes(value)):
+                if is_object(value) and (self.type_of(value) or self._names_classes(value)):
                     return True
                 stack.extend(item for _, item in value.items)
         return False
@@ -70,6 +77,7 @@ class Elements:
             name, value = stack.pop()
             # An annotation, or why there is none, or nothing where elements were unpacked.
             made: Annotation | str | None = None
+            typed: Item | None
             if isinstance(value, str):
                 made = self._build(name, [(None, value)]) if name else "not_an_annotation"
             elif isinstance(value, Word):
@@ -85,14 +93,16 @@ class Elements:
                 elif value.bracket != "[":
                     self._notes["other_brackets"] = None
                 stack.extend((name, element) for _, element in reversed(value.items))
-            elif name or (name := self._type(value)):
-                self._notes["json"] = None
-                made = self._build(
-                    name, [item for item in value.items if not _is_type(item)], value
-                )
+            elif (typed := None if name else self.type_of(value)) or name:
+                kind = name or str(typed and typed[1])
+                if not (self._json and typed and typed[0] == "type" and value is not group):
+                    self._notes["json"] = None
+                made = self._build(kind, self._given(kind, value, typed), value)
             elif self._names_classes(value):
                 self._notes["json"] = None
                 stack.extend(reversed(value.items))
+            elif self._json and value is not group and not value.closed:
+                made = "incomplete"
             elif value is group or any(isinstance(element, Group) for _, element in value.items):
                 self._notes["json"] = None
                 stack.extend((None, element) for _, element in reversed(value.items))
@@ -161,6 +171,8 @@ class Elements:
                 field = key
             else:
                 field = "span" if key == alias else None
+                if field and self._json:
+                    self._notes["renamed_field"] = None
             if field is None or field in values:
                 others.append(value)
                 continue
@@ -175,7 +187,7 @@ class Elements:
             self._notes["renamed_field"] = None
             others.remove(strings[0])
             values[only] = strings[0]
-        if others and not loose:
+        if others and (self._json or not loose):
             self._notes["extra_field"] = None
         required = [field for field in order if field in SCALARS and field != "subtype"]
         if names is None and values:
@@ -225,9 +237,23 @@ class Elements:
                 self._folded[folded] = "" if folded in self._folded else known
         return self._folded.get(name.casefold()) or None
 
-    def _type(self, group: Group) -> str | None:
-        """The class that a JSON object names as its own, or ``None``."""
-        return next((str(value) for key, value in group.items if _is_type((key, value))), None)
+    def type_of(self, group: Group) -> Item | None:
+        """Where a JSON object names its own class, or ``None``."""
+        found = None
+        for item in group.items:
+            if _is_type(item):
+                if item[0] == "type":
+                    return item
+                found = found or item
+        return found
+
+    def _given(self, name: str, group: Group, typed: Item | None) -> list[Item]:
+        """The fields that a JSON object of a class has, without what names the class."""
+        return [
+            item
+            for item in group.items
+            if item is not typed and not (_is_type(item) and not self.is_field(name, str(item[0])))
+        ]
 
     def _names_classes(self, group: Group) -> bool:
         """Whether an object holds spans by their class."""

@@ -17,7 +17,7 @@ from harness.prompting.repairs import REPAIRS, Notes
 from harness.prompting.statements import Statements
 from harness.records import Annotation, Prediction, Status
 
-__all__ = ["REASONS", "REPAIRS", "parse_reply"]
+__all__ = ["REASONS", "REPAIRS", "conclude", "parse_reply"]
 
 # A server's word for why it stopped that decides the status by itself.
 _REASONS_TO_STOP = {
@@ -50,6 +50,8 @@ _REFUSALS = (
     "sorry",
     "unfortunately, i",
 )
+# What may stand before a refusal's first word: quotes, headings, an object's key.
+_OPENING = re.compile(r"""\A[ \t\r\n*#>"'“”]*+(?:\{\s*+"\w*+"\s*+:\s*+")?+""")
 _LETTERS = re.compile(r"[^\s\x00\ufeff\u200b-\u200f\u2060]")
 
 
@@ -87,8 +89,22 @@ def parse_reply(
     notes: Notes = {}
     elements = Elements(text, fields, notes)
     lists = Statements(text, answers, elements, notes).read()
+    return conclude(text, answers, lists, elements, notes, finish_reason, example_id)
+
+
+def conclude(
+    text: str,
+    answers: Sequence[str],
+    lists: Mapping[str, Group],
+    elements: Elements,
+    notes: Notes,
+    finish_reason: str | None,
+    example_id: str,
+    *,
+    cut: bool = False,
+) -> Prediction:
+    """The prediction that a reply's lists make; ``cut``: the text ends inside what holds them."""
     stages: dict[str, tuple[Annotation, ...]] = {}
-    cut = False
     for name in answers:
         if name not in lists:
             continue
@@ -131,5 +147,5 @@ def _status(
         return Status.MISSING_STAGE
     if not _LETTERS.search(text):
         return Status.EMPTY
-    opening = text[:200].lstrip(" \t\r\n*#>\"'“”").casefold().replace("’", "'")
+    opening = _OPENING.sub("", text[:200]).casefold().replace("’", "'")
     return Status.REFUSED if opening.startswith(_REFUSALS) else Status.UNPARSEABLE

@@ -10,6 +10,12 @@ beside a system message from ``prompts/chat`` (``wrap="chat"``). A template may 
     the text to annotate, a plain string
 ``eng_text``
     its English translation, a plain string; a template that names it needs a translation
+``shots``
+    the annotated examples to show, in their order, none where the experiment asks for none; a
+    template that does not name it cannot show any. Each has ``text`` and ``gold``, and for the
+    templates that name them ``eng_text``, its English, and ``eng_gold``, the annotations of
+    that: texts are plain strings, annotations are lists as Python source, with
+    ``format="json"`` as JSON
 ``assign(name, value)``
     the statement ``name = "value"`` as black writes it, which no text can break out of
 ``literal(value)``
@@ -23,25 +29,36 @@ one file, so that the hash of its source stands for the whole prompt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jinja2
 from jinja2 import meta, nodes
 
-from harness import resources
-from harness.errors import TemplateError, TranslationError, UnknownNameError, unknown
-from harness.prompting import files
+from harness.errors import (
+    ExperimentError,
+    TemplateError,
+    TranslationError,
+    UnknownNameError,
+    unknown,
+)
+from harness.prompting import files, written
 from harness.prompting.literals import assignment, literal
 from harness.prompting.schema import Schema, load_schema
 from harness.records import Example, Prompt
 
 WRAPS = ("completion", "chat")
+FORMATS = ("python", "json")
 
-_VARIABLES = ("guidelines", "text", "eng_text", "assign", "literal")
+_VARIABLES = ("guidelines", "text", "eng_text", "shots", "assign", "literal")
+_TRIAL = "A text to try it with."
+_SHOT_PARTS = ("text", "gold", "eng_text", "eng_gold")
 _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
@@ -56,7 +73,8 @@ class Template:
     """A strategy's template, or a chat wrapper's (which declares no answers).
 
     ``answers`` names the lists that a reply holds, in order; ``uses_english`` says whether the
-    template needs a translation.
+    template needs a translation. ``shot_parts`` are those of ``text``, ``gold``, ``eng_text``
+    and ``eng_gold`` that it shows of an annotated example, none where it shows no examples.
     """
 
     name: str
@@ -64,12 +82,21 @@ class Template:
     source: str
     answers: tuple[str, ...]
     uses_english: bool
+    shot_parts: tuple[str, ...]
     _compiled: jinja2.Template = field(repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
         """The hash of the template's source."""
         return files.digest(self.source)
+
+    def check_shots(self) -> None:
+        """Raises TemplateError where this template cannot show annotated examples."""
+        if not self.shot_parts:
+            raise TemplateError(
+                f"{self.path}:1: the template shows no examples: it does not name the variable "
+                f"`shots`. Add a loop over it as prompts/ner/direct.j2 has one, or set shots = 0."
+            )
 
     def fill(self, values: Mapping[str, object]) -> str:
         """The template's text with these values; raises TemplateError with file and line."""
@@ -82,28 +109,20 @@ class Template:
             ) from problem
 
 
-@dataclass(frozen=True, slots=True)
-class PromptRow:
-    """A line of ``harness ls prompts``; ``error`` says why a file is no usable template."""
-
-    task: str
-    strategy: str
-    origin: str
-    answers: tuple[str, ...] = ()
-    uses_english: bool = False
-    sha256: str = ""
-    error: str | None = None
-
-
 class Renderer:
     """Renders the prompts of one system; everything but the texts is prepared once.
 
     Attributes:
-        system: the system message of ``wrap="chat"``, else ``None``.
-        sha256: the hash of the template's source, and of the chat wrapper's where one is used.
+        system: the system message of ``wrap="chat"``, else ``None``. With ``format="json"`` the
+            wrapper ``json`` stands in for the ``default`` one.
+        response_format: the schema of an answer in JSON, else ``None``.
+        sha256: the hash of the template's source, and of the chat wrapper's and the
+            ``response_format`` where there are any.
 
     Raises:
-        UnknownNameError: an unknown wrap or chat wrapper.
+        UnknownNameError: an unknown wrap, format or chat wrapper.
+        ExperimentError: ``format="json"`` with another wrap than ``chat``.
+        SchemaError: a class that no answer in JSON can hold.
         TemplateError: the chat wrapper is not usable.
     """
 
@@ -113,24 +132,45 @@ class Renderer:
         schema: Schema,
         wrap: str = "completion",
         chat: str | Path = "default",
+        format: str = "python",  # noqa: A002
     ) -> None:
         if wrap not in WRAPS:
             raise UnknownNameError(unknown("wrap", wrap, WRAPS))
+        if format not in FORMATS:
+            raise UnknownNameError(unknown("format", format, FORMATS))
+        if format == "json" and wrap != "chat":
+            raise ExperimentError(
+                f'format = "json" needs wrap = "chat", and it is "{wrap}": only a chat can tell a '
+                f'model to answer in JSON. Set wrap = "chat", or format = "python".'
+            )
         self.template = template
         self.schema = schema
         self.system: str | None = None
+        self.response_format: Mapping[str, Any] | None = None
         self.sha256 = template.sha256
         if wrap == "chat":
-            wrapper = find_chat(chat)
-            self.system = wrapper.fill({"answers": template.answers})
+            leading = _leading(template)
+            wrapper = find_chat("json" if format == "json" and chat == "default" else chat)
+            self.system = wrapper.fill({"answers": template.answers, "leading": leading})
             self.sha256 = files.digest(f"{template.sha256} {wrapper.sha256}")
+            if format == "json":
+                from harness.prompting.json_answers import response_format
 
-    def render(self, example: Example, english: str | None = None) -> Prompt:
+                self.response_format = response_format(schema, template.answers, leading)
+                self.sha256 = files.digest(f"{self.sha256} {json.dumps(self.response_format)}")
+
+    def render(
+        self, example: Example, english: str | None = None, shots: Sequence[Example] = ()
+    ) -> Prompt:
         """The prompt of one example; ``english`` is its translation, where the template needs it.
+
+        ``shots`` are shown with their annotations in this order, less those of classes that the
+        schema lacks.
 
         Raises:
             TranslationError: the template uses English, and ``english`` is ``None``.
-            TemplateError: the template fails on this example; starts with ``file:line``.
+            TemplateError: the template fails on this example, or shows no ``shots``; starts with
+                ``file:line``.
         """
         if english is None and self.template.uses_english:
             raise TranslationError(
@@ -138,8 +178,13 @@ class Renderer:
                 f"'{self.template.name}' uses eng_text. Choose a translation source that covers "
                 f"it, or a strategy without English."
             )
-        text = _fill(self.template, self.schema.source, example.text, english)
-        return Prompt(example.id, text, self.template.answers, self.system)
+        if shots:
+            self.template.check_shots()
+        known, as_json = self.schema.fields(), self.response_format is not None
+        shown = [written.shot(shot, known, as_json=as_json) for shot in shots]
+        text = _fill(self.template, self.schema.source, example.text, english, shown)
+        answers = self.template.answers
+        return Prompt(example.id, text, answers, self.system, self.response_format)
 
 
 def render(
@@ -150,6 +195,8 @@ def render(
     task: str = "ner",
     english: str | None = None,
     wrap: str = "completion",
+    format: str = "python",  # noqa: A002
+    shots: Sequence[Example] = (),
 ) -> Prompt:
     """Render one example's prompt; for many, make one :class:`Renderer`.
 
@@ -160,16 +207,20 @@ def render(
         task: the folder in which a strategy's name is looked up.
         english: the translation, for a template that uses ``eng_text``.
         wrap: ``completion`` or ``chat``; the prompt's ``text`` has the same bytes either way.
+        format: what the answer is written in, ``python``, or with ``chat`` also ``json``; the
+            text has the same bytes either way.
+        shots: annotated examples to show, in this order.
 
     Raises:
-        UnknownNameError: an unknown strategy, schema or wrap.
+        UnknownNameError: an unknown strategy, schema, wrap or format.
+        ExperimentError: ``json`` without ``chat``.
         PromptError: a template or schema that cannot be used; starts with ``file:line``.
         TranslationError: a translation is needed and there is none.
     """
     if not isinstance(schema, Schema):
         schema = load_schema(schema)
-    renderer = Renderer(find_template(task, strategy), schema, wrap)
-    return renderer.render(example, example.english if english is None else english)
+    renderer = Renderer(find_template(task, strategy), schema, wrap, format=format)
+    return renderer.render(example, example.english if english is None else english, shots)
 
 
 def find_template(task: str, strategy: str | Path) -> Template:
@@ -181,7 +232,9 @@ def find_template(task: str, strategy: str | Path) -> Template:
     """
     template = _read(files.locate(f"{task} strategy", task, ".j2", strategy), _VARIABLES)
     # A trial shows what only running shows, before a run has paid for anything.
-    _fill(template, "guidelines", "A text to try it with.", "A text to try it with.")
+    shot = SimpleNamespace(text=_TRIAL, gold="[]", eng_text=_TRIAL, eng_gold="[]")
+    for shots in [[], [shot]] if template.shot_parts else [[]]:
+        _fill(template, "guidelines", _TRIAL, _TRIAL, shots)
     return template
 
 
@@ -193,7 +246,7 @@ def find_chat(name: str | Path) -> Template:
         TemplateError: the file is no usable wrapper; starts with ``file:line``.
     """
     path = files.locate("chat wrapper", "chat", ".j2", name)
-    return _read(path, ("answers",), lists=False)
+    return _read(path, ("answers", "leading"), lists=False)
 
 
 def find_translation(name: str | Path) -> Template:
@@ -207,50 +260,28 @@ def find_translation(name: str | Path) -> Template:
     """
     path = files.locate("translation template", "translation", ".j2", name)
     template = _read(path, ("text", "language"), lists=False)
-    trial = "A text to try it with."
-    if trial not in template.fill({"text": trial, "language": "Swahili"}):
+    if _TRIAL not in template.fill({"text": _TRIAL, "language": "Swahili"}):
         raise TemplateError(
             f"{path}:1: the template has to hold {{{{ text }}}}, what to translate."
         )
     return template
 
 
-def list_prompts(task: str | None = None) -> list[PromptRow]:
-    """Every strategy that has a name, of one task or of all; chat wrappers are task ``chat``.
-
-    A file that is no usable template is listed with its error; what a model is asked that
-    translates is task ``translation``.
-    """
-    rows = []
-    for folder in [task] if task else _folders():
-        for name, path in files.available(folder, ".j2").items():
-            origin = files.origin(path)
-            try:
-                other = _OTHERS.get(folder)
-                found = other(path) if other else find_template(folder, path)
-            except TemplateError as problem:
-                rows.append(PromptRow(folder, name, origin, error=str(problem)))
-            else:
-                answers, english = found.answers, found.uses_english
-                rows.append(PromptRow(folder, name, origin, answers, english, found.sha256[:12]))
-    return rows
-
-
-# The folders whose templates are no strategies.
-_OTHERS = {"chat": find_chat, "translation": find_translation}
-
-
-def _folders() -> list[str]:
-    """The folders of templates: the tasks by name, then the others."""
-    found = {
-        file.parent.name for root in resources.roots("prompts") for file in root.glob("*/*.j2")
-    }
-    return [*sorted(found - _OTHERS.keys()), *sorted(found & _OTHERS.keys())]
-
-
-def _fill(template: Template, guidelines: str, text: str, english: str | None) -> str:
+def _fill(
+    template: Template,
+    guidelines: str,
+    text: str,
+    english: str | None,
+    shots: Sequence[SimpleNamespace] = (),
+) -> str:
     """A prompt's text; it has to end where the model goes on."""
-    values = {"guidelines": guidelines, "text": text, "assign": assignment, "literal": literal}
+    values = {
+        "guidelines": guidelines,
+        "text": text,
+        "shots": shots,
+        "assign": assignment,
+        "literal": literal,
+    }
     if english is not None:
         values["eng_text"] = english
     prompt = template.fill(values)
@@ -261,6 +292,13 @@ def _fill(template: Template, guidelines: str, text: str, english: str | None) -
             f"last line be '{template.answers[0]} =', with nothing behind it."
         )
     return prompt
+
+
+def _leading(template: Template) -> str | None:
+    """The name at which a prompt breaks off, ``None`` where it is an answer's."""
+    last = _fill(template, "guidelines", _TRIAL, _TRIAL).rpartition("\n")[2]
+    name = last.removesuffix(" =").strip()
+    return name if name.isidentifier() and name not in template.answers else None
 
 
 def _read(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> Template:
@@ -284,7 +322,15 @@ def _read(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> Temp
         raise TemplateError(f"{path}:{line}: {unknown('variable', name, variables)}")
     compiled = jinja2.Template.from_code(_ENVIRONMENT, code, {})
     answers = _answers(path, tree) if lists else ()
-    return Template(path.stem, path, source, answers, "eng_text" in used, compiled)
+    shown = _shot_parts(tree) if "shots" in used else ()
+    return Template(path.stem, path, source, answers, "eng_text" in used, shown, compiled)
+
+
+def _shot_parts(tree: nodes.Template) -> tuple[str, ...]:
+    """What a template takes of its shots: ``shot.gold``, ``shot["gold"]``."""
+    named = {node.attr for node in tree.find_all(nodes.Getattr)}
+    named |= {n.arg.value for n in tree.find_all(nodes.Getitem) if isinstance(n.arg, nodes.Const)}
+    return tuple(part for part in _SHOT_PARTS if part in named)
 
 
 def _answers(path: Path, tree: nodes.Template) -> tuple[str, ...]:

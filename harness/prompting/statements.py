@@ -111,7 +111,7 @@ class Statements:
         }
         text = self._text
         search = self._statement.search
-        position = self._leading(self._thought())
+        position = self._leading(thought(text, self._notes))
         while found := search(text, position):
             assert found.lastgroup is not None, "each alternative has a group around it"
             self._pass_over(position, found.start())
@@ -127,18 +127,6 @@ class Statements:
         blank = _BLANK.match(self._text, start, end)
         if blank is None or blank.end() < end:
             self._notes["prose"] = None
-
-    def _thought(self) -> int:
-        """Where the answer begins, behind any reasoning that the server left in the text."""
-        text = self._text
-        if "think>" not in text:
-            return 0
-        opened = _THINKS.match(text)
-        closed = text.find("</think>", opened.end() if opened else 0)
-        if opened is None and (closed < 0 or text[:closed].rpartition("\n")[2].strip()):
-            return 0
-        self._notes["reasoning"] = None
-        return closed + len("</think>") if closed >= 0 else len(text)
 
     def _leading(self, start: int) -> int:
         """What the reply begins with goes on where the prompt left off."""
@@ -213,7 +201,7 @@ class Statements:
         if value is None:
             return None
         equals = found["equals"] is not None and not found["emphasis"]
-        name = self._named(found["answer"])
+        name = named(found["answer"], self._answers) or self._answers[0]
         group: Group
         loose = False
         if value["open"]:
@@ -370,14 +358,6 @@ class Statements:
             if following is None or not self._elements.is_class(following["call"]):
                 return group, group.end
 
-    def _named(self, written: str) -> str:
-        """The answer that a name stands for, however it is written."""
-        if written in self._answers:
-            return written
-        plain = _plain(written)
-        matching = (name for name in self._answers if _plain(name) in (plain, plain[:-1]))
-        return next(matching, self._answers[0])
-
     def _assign(self, name: str, group: Group) -> None:
         """Gives an answer its list: the last one that is complete and holds annotations."""
         if not group.closed and group.end < len(self._text):
@@ -390,6 +370,27 @@ class Statements:
                 return
         self._lists[name] = group
         self._usable[name] = usable
+
+
+def thought(text: str, notes: Notes) -> int:
+    """Where the answer begins, behind any reasoning that the server left in the text."""
+    if "think>" not in text:
+        return 0
+    opened = _THINKS.match(text)
+    closed = text.find("</think>", opened.end() if opened else 0)
+    if opened is None and (closed < 0 or text[:closed].rpartition("\n")[2].strip()):
+        return 0
+    notes["reasoning"] = None
+    return closed + len("</think>") if closed >= 0 else len(text)
+
+
+def named(written: str, answers: Sequence[str]) -> str | None:
+    """The answer that a name stands for, however it is written; ``None`` where it is none's."""
+    if written in answers:
+        return written
+    plain = _plain(written)
+    same = (plain, plain.removesuffix("s"))
+    return next((name for name in answers if _plain(name) in same), None)
 
 
 def _plain(name: str) -> str:

@@ -1,19 +1,18 @@
 """What a model is trained on: a prompt as the harness renders it, and the answer to it.
 
 The prompt comes from the renderer that runs use, and the answer is what the prompt format has
-as the right one, as black (default mode) writes it: one annotation a line in the order of the
-text, one wider than 88 columns opened over several lines, an empty list on one line.
+as the right one (:mod:`harness.prompting.written`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.errors import TemplateError
-from harness.prompting.literals import COLUMNS, literal, width
+from harness.prompting.literals import literal
 from harness.prompting.render import Renderer
-from harness.records import Annotation, Example
+from harness.prompting.written import listed
+from harness.records import Example
 
 # What stands between the lists of an answer, by the name of the list that follows.
 HEADINGS = {
@@ -62,32 +61,6 @@ def make_sample(renderer: Renderer, example: Example) -> Sample:
         head = f"{HEADINGS[name]}{name} =" if answer else ""
         answer += f"{head} {listed(a for a in every if a.type in known)}"
     return Sample(prompt, answer, _eng_text(prompt, example) if template.uses_english else None)
-
-
-def listed(annotations: Iterable[Annotation]) -> str:
-    """A list of annotations whose fields are strings, as black writes it.
-
-    >>> print(listed([Annotation("Person", {"span": "Ada Lovelace"})]))
-    [
-        Person(span="Ada Lovelace"),
-    ]
-    """
-    lines = [f"    {_written(annotation)},\n" for annotation in annotations]
-    return "[\n" + "".join(lines) + "]" if lines else "[]"
-
-
-def _written(annotation: Annotation) -> str:
-    arguments = []
-    for name, value in annotation.fields.items():
-        assert isinstance(value, str), "annotations with roles are not trained on"
-        arguments.append(f"{name}={literal(value)}")
-    line = f"{annotation.type}({', '.join(arguments)})"
-    if width(line) + len("    ,") <= COLUMNS:
-        return line
-    inner = ", ".join(arguments)
-    if len(arguments) > 1 and width(inner) + len("        ") > COLUMNS:
-        inner = ",\n        ".join(arguments) + ","
-    return f"{annotation.type}(\n        {inner}\n    )"
 
 
 def _eng_text(prompt: str, example: Example) -> tuple[int, int]:

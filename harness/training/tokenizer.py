@@ -134,6 +134,7 @@ def scaffold_of(schema: Schema, templates: Iterable[Template]) -> list[str]:
         parts += [f"]{heading}{name} =", f"{heading}{name} ="]
     for template in templates:
         values = {"guidelines": _GAP, "text": "", "eng_text": "", "literal": lambda _: _GAP}
+        values["shots"] = ()
         values["assign"] = lambda name, _: f"{name} ={_GAP}"
         parts += template.fill(values).split(_GAP)
     return list(dict.fromkeys(filter(None, parts)))

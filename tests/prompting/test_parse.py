@@ -11,6 +11,7 @@ import pytest
 from harness.prompting.parse import REPAIRS, parse_reply
 from harness.records import Annotation, Status
 from tests.prompting.cases import KANO, Case, people
+from tests.prompting.cases_json import JSON_ONE, JSON_TWO
 from tests.prompting.cases_one import ONE_LIST
 from tests.prompting.cases_two import TWO_LISTS
 from tests.prompting.oracle import FIELDS, canonical, check_invariants
@@ -43,7 +44,9 @@ def test_reads(answers: tuple[str, ...], case: Case) -> None:
 
 
 def test_every_rule_is_shown_and_explained() -> None:
-    shown = {rule for _, case in CASES.values() for rule in case.repairs}
+    as_python = [case for _, case in CASES.values()]
+    as_json = [*JSON_ONE.values(), *JSON_TWO.values()]
+    shown = {rule for case in as_python + as_json for rule in case.repairs}
     assert shown == set(REPAIRS)
     assert all(explanation and "\n" not in explanation for explanation in REPAIRS.values())
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SchemaError, TemplateError, TranslationError, UnknownNameError
+from harness.prompting.listing import list_prompts
 from harness.prompting.literals import assignment
-from harness.prompting.render import Renderer, find_chat, find_template, list_prompts, render
+from harness.prompting.render import Renderer, find_chat, find_template, render
 from harness.prompting.schema import load_schema
 from harness.records import Example
 from tests.prompting.test_literals import TEXTS
@@ -236,6 +237,7 @@ def test_names_resolve_in_the_own_folder_first(
         *(("ner", name) for name in sorted([*STRATEGIES, "broken"])),
         ("re", "pairs"),
         ("chat", "default"),
+        ("chat", "json"),
         ("chat", "terse"),
         ("translation", "default"),
     ]
@@ -290,6 +292,11 @@ def test_the_hash_covers_the_wrapper_only_where_it_is_used(tmp_path: Path) -> No
         (SET + "{{ text }}\n\n{{ 1 // 0 }}\nresult =", 4, "by zero"),
         (SET + "{{ assign(text) }}\nresult =", 2, "missing 1 required positional argument"),
         (SET + '{% include "other.j2" %}\nresult =', 2, "a template is one file"),
+        (
+            SET + "{% for s in shots %}\n{{ s.gold }}{{ s.answer }}\n{% endfor %}\nresult =",
+            3,
+            "answer",
+        ),
     ],
 )
 def test_what_is_no_template_is_told_with_its_line(
