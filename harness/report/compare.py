@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError, UsageError, unknown
 from harness.models.pricing import dollars
-from harness.report.results import Results, ScoredCell, Tally, load_results, reread
+from harness.report.results import (
+    Results,
+    ScoredCell,
+    is_voted,
+    load_results,
+    repeats_of,
+    reread,
+)
 from harness.report.rows import MACRO, Comparison, ScoreRow
+from harness.report.signing import sign
+from harness.report.tally import Tally
 from harness.runs import RunFolder
-from harness.scoring import Paired, Resampled, average, holm, micro, per_label, resample, signature
+from harness.scoring import Paired, Resampled, average, holm, micro, per_label, resample
 from harness.scoring.rows import Row
 from harness.scoring.rules import check_rule
 
@@ -128,18 +137,23 @@ def _notes(named: _Named) -> list[str]:
     notes = []
     for name, (result, own) in named.items():
         cells = [cell for cell in result.cells.values() if cell.system == own]
-        left_out = result.system(own)["left_out"]
+        entry = result.system(own)
+        left_out = entry["left_out"]
         asked = sum(
             block["n"]
             for block in result.manifest["blocks"]
             if f"{block['dataset']}/{block['language']}" not in left_out
         )
+        if is_voted(entry):
+            notes.append(f"{name}: scored by the majority of {repeats_of(entry)} answers.")
         unsent = sum(cell.unsent for cell in cells)
         if unsent:
             notes.append(f"{name}: incomplete, {unsent} examples not sent; run it again to go on.")
         missing = asked - unsent - sum(len(cell.rows) for cell in cells)
         if missing:
-            notes.append(f"{name}: {missing} lines are missing from predictions.jsonl; run again.")
+            notes.append(
+                f"{name}: {missing} examples are missing from predictions.jsonl; run again."
+            )
         if left_out:
             notes.append(
                 f"{name}: left out, no translation: {len(left_out)} ({', '.join(left_out)})."
@@ -175,7 +189,7 @@ def _dataset_rows(dataset: str, named: _Named, rule: str, baseline: str) -> list
         for name, cell in by_system.items():
             result, own = named[name]
             row = _row(cell, name, rule, drawn[language][name])
-            row.signature = _signature(result, own, dataset, [language], row.n, rule)
+            row.signature = sign(result, own, dataset, [language], row.n, rule)
             # Systems share their resamples where they answered the same sentences.
             if (
                 name != baseline
@@ -195,8 +209,9 @@ def _dataset_rows(dataset: str, named: _Named, rule: str, baseline: str) -> list
     for name in present if shared else ():
         result, own = named[name]
         own_rows = [row for row in rows if row.system == name and row.language in shared]
-        line = _macro_row(own_rows, [drawn[language][name] for language in shared])
-        line.signature = _signature(result, own, dataset, shared, line.n, rule)
+        own_cells = [cells[language][name] for language in shared]
+        line = _macro_row(own_rows, own_cells, [drawn[language][name] for language in shared])
+        line.signature = sign(result, own, dataset, shared, line.n, rule)
         if (
             name != baseline
             and baseline in present
@@ -231,7 +246,6 @@ def _only(resampled: Resampled, *names: str) -> Resampled:
 def _row(cell: ScoredCell, name: str, rule: str, resampled: Resampled) -> ScoreRow:
     value = micro(cell.rows)
     interval = resampled.interval(name)
-    tally = cell.tally
     return ScoreRow(
         dataset=cell.dataset,
         language=cell.language,
@@ -246,19 +260,22 @@ def _row(cell: ScoredCell, name: str, rule: str, resampled: Resampled) -> ScoreR
         hallucinated=sum(row.hallucinated for row in cell.rows),
         labels={label: round(100 * s.f1, 6) for label, s in per_label(cell.rows).items()},
         english_f1=100 * micro(cell.english).f1 if cell.english else None,
-        **_taken(tally, value.f1),
+        unsent=cell.unsent,
+        repeats=cell.repeats,
+        **_spread([100 * f1 for f1 in cell.f1_repeats]),
+        **_taken(cell.tally, value.f1),
     )
 
 
-def _macro_row(rows: Sequence[ScoreRow], resampled: Sequence[Resampled]) -> ScoreRow:
+def _macro_row(
+    rows: Sequence[ScoreRow], cells: Sequence[ScoredCell], resampled: Sequence[Resampled]
+) -> ScoreRow:
     """The unweighted mean over one system's languages, each resampled within itself."""
     name, count = rows[0].system, len(rows)
     interval = average([_only(r, name) for r in resampled]).interval(name)
     tally = Tally()
-    for row in rows:
-        tally.add(
-            Tally(row.statuses, row.flags, row.prompt_tokens, row.completion_tokens, row.cost_nanos)
-        )
+    for cell in cells:
+        tally.add(cell.tally)
     f1 = sum(row.f1 for row in rows) / count
     english = [row.english_f1 for row in rows if row.english_f1 is not None]
     return ScoreRow(
@@ -275,8 +292,20 @@ def _macro_row(rows: Sequence[ScoreRow], resampled: Sequence[Resampled]) -> Scor
         languages=count,
         hallucinated=sum(row.hallucinated for row in rows),
         english_f1=sum(english) / count if len(english) == count else None,
+        repeats=rows[0].repeats,
+        # The i-th repeats of the languages make up the i-th mean.
+        **_spread([statistics.fmean(of) for of in zip(*(r.f1_repeats for r in rows), strict=True)]),
         **_taken(tally, f1 / 100),
     )
+
+
+def _spread(f1_repeats: Sequence[float]) -> dict[str, Any]:
+    """The columns of the F1 of each repeat, in percent."""
+    several = len(f1_repeats) > 1
+    return {
+        "f1_repeats": [round(f1, 6) for f1 in f1_repeats],
+        "f1_sd": statistics.stdev(f1_repeats) if several else None,
+    }
 
 
 def _taken(tally: Tally, f1: float) -> dict[str, Any]:
@@ -287,22 +316,12 @@ def _taken(tally: Tally, f1: float) -> dict[str, Any]:
         "flags": dict(tally.flags),
         "prompt_tokens": tally.prompt_tokens,
         "completion_tokens": tally.completion_tokens,
+        "cached_tokens": tally.cached_tokens,
+        "reasoning_tokens": tally.reasoning_tokens,
         "cost": dollars(tally.cost) if tally.cost is not None else None,
+        "paid": dollars(tally.paid) if tally.paid is not None else None,
         "cost_per_point": (tally.cost or 0) / 1e9 / (100 * f1) if known and f1 > 0 else None,
     }
-
-
-def _english(entry: Mapping[str, Any], dataset: str, languages: Sequence[str]) -> str:
-    """Where a system's English came from, and the hash of what it was."""
-    if entry["translation"] is None:
-        return "none"
-    hashes = [entry["english_sha256"].get(f"{dataset}/{language}", "") for language in languages]
-    return f"{entry['translation']}#{_one_hash(hashes)[:8]}"
-
-
-def _one_hash(hashes: Sequence[str]) -> str:
-    """One hash for several languages; a single one stands for itself."""
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _put_difference(row: ScoreRow, difference: Paired) -> None:
@@ -318,32 +337,3 @@ def _adjust(rows: Sequence[ScoreRow]) -> None:
         tested = [(row, row.p) for row in rows if row.system == system and row.p is not None]
         for (row, _), adjusted in zip(tested, holm([p for _, p in tested]), strict=True):
             row.p_holm = adjusted
-
-
-def _signature(
-    result: Results, own: str, dataset: str, languages: Sequence[str], n: int, rule: str
-) -> str:
-    """The signature of a row; a mean over languages is of all their examples."""
-    entry = result.system(own)
-    prompts = entry["prompts"][dataset]
-    blocks = [
-        block
-        for block in result.manifest["blocks"]
-        if block["dataset"] == dataset and block["language"] in languages
-    ]
-    return signature(
-        rule,
-        dataset=dataset,
-        language=languages[0] if len(languages) == 1 else MACRO,
-        split=blocks[0]["split"],
-        n=n,
-        data_sha256=_one_hash([block["examples_sha256"] for block in blocks]),
-        schema_sha256=prompts["schema_sha256"],
-        template=entry["strategy"],
-        template_sha256=prompts["template_sha256"],
-        wrap=entry["wrap"],
-        backend="+".join(filter(None, (entry["backend"], entry.get("engine")))),
-        translation=_english(entry, dataset, languages),
-        resamples=1000,
-        seed=0,
-    )

@@ -8,13 +8,16 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.asking import add_costs
 from harness.data.block import Block
 from harness.errors import UnknownNameError, UsageError
 from harness.experiment import Experiment
-from harness.models.pricing import estimate_tokens, prices_as_of, show_cost
-from harness.plan import Cell, SystemPlan, Translators, load_blocks, make_plan
+from harness.models.pricing import answer_budget, estimate_tokens, prices_as_of, show_cost
+from harness.plan import Cell, SystemPlan
+from harness.planning import Translators, load_blocks, make_plan
 from harness.records import Prompt, Status
 from harness.report.terminal import visible
+from harness.runner import results_folder
 from harness.store import Store
 from harness.translating import model_plan
 from harness.translation import ModelTranslator, StoredTranslator
@@ -35,6 +38,7 @@ class Estimate:
     ``prompt_tokens`` is ``(low, high)`` over the requests still to send; ``answer_tokens`` the
     most that may come back. ``price`` is ``(low, high)``: the low end takes no answer tokens
     into account, the high end the whole answer budget of every request; ``None`` if unknown.
+    ``worst`` is what a budget holds back for them all, which no tokenizer can pass.
     """
 
     examples: int
@@ -46,11 +50,16 @@ class Estimate:
     prompt_tokens: tuple[int, int]
     answer_tokens: int
     price: _Price
+    worst: int | None
+
+
+_NOTHING = Estimate(0, 0, 0, 0, 0, 0, (0, 0), 0, (0, 0), 0)
 
 
 def estimate(plan: SystemPlan, asked: Container[str] = ()) -> Estimate:
     """What the pending requests of a system may take, less those that others ask for already."""
     low = high = answers = 0
+    worst: int | None = 0
     requests = [place for key, place in plan.pending.items() if key not in asked]
     shared = len(plan.pending) - len(requests)
     waiting = [(cell, index) for cell in plan.cells for index in cell.waiting]
@@ -58,13 +67,14 @@ def estimate(plan: SystemPlan, asked: Container[str] = ()) -> Estimate:
     for cell, index in requests:
         prompt = cell.prompt(index)
         few, many = _prompt_tokens(prompt)
-        body = plan.backend.request(prompt)["body"]
+        request = plan.backend.request(prompt)
         low, high = low + few, high + many
-        answers += body.get("max_completion_tokens") or body.get("max_tokens") or 0
+        answers += answer_budget(request["body"]) or 0
+        worst = add_costs(worst, plan.worst(request))
     price = plan.backend.price
     keys = [key for cell in plan.cells for key in cell.keys]
     return Estimate(
-        examples=len(keys),
+        examples=sum(len(cell.keys) for cell in plan.cells if cell.repeat == 0),
         pending=len(requests),
         shared=shared,
         cached=sum(plan.answered(cell) for cell in plan.cells),
@@ -73,6 +83,7 @@ def estimate(plan: SystemPlan, asked: Container[str] = ()) -> Estimate:
         prompt_tokens=(low, high),
         answer_tokens=answers,
         price=None if price is None else (price.of(low, 0), price.of(high, answers)),
+        worst=worst,
     )
 
 
@@ -87,19 +98,23 @@ def preview(
     language: str | None = None,
     limit: int | None = None,
     data_dir: Path | None = None,
+    budget: int | None = None,
 ) -> None:
     """Print, for every system, its figures and the exact prompt of one example; send nothing.
 
     Args:
         example: its number from 1 (within ``language``, else within the whole run), or its id.
+        budget: nano-dollars that the worst case is held against.
     """
     if limit is not None:
         experiment = experiment.limited(limit)
     blocks = load_blocks(experiment, data_dir=data_dir)
     with Store() as store:
         translators = Translators(experiment, store)
-        plans = make_plan(experiment, blocks, store, translators=translators)
-        prices = [_print_translator(made, blocks) for made in translators.stored]
+        plans = make_plan(experiment, blocks, store, translators=translators, data_dir=data_dir)
+        estimates = [_print_translator(made, blocks) for made in translators.stored]
+        payer = results_folder(experiment, None).payer
+        spent = 0 if payer is None else store.spent(payer)
     block, index = _pick(blocks, example, language)
     place = f"{block.dataset.name}/{block.language}/{visible(block.examples[index].id)}"
     asked: set[str] = set()
@@ -107,14 +122,34 @@ def preview(
         figures = estimate(plan, asked)
         asked.update(plan.pending)
         _print_figures(plan, figures)
-        prices.append(figures.price)
+        estimates.append(figures)
         cell = next((c for c in plan.cells if c.block is block), None)
         _print_prompt(plan, cell, index, place)
-    print(f"All systems: {_price(_sum(prices))} (prices as of {prices_as_of()}). Nothing was sent.")
+    price = _sum([figures.price for figures in estimates])
+    print(f"All systems: {_price(price)} (prices as of {prices_as_of()}). Nothing was sent.")
+    if budget is not None:
+        worst: int | None = 0
+        for figures in estimates:
+            worst = add_costs(worst, figures.worst)
+        _print_budget(budget, spent, worst)
 
 
-def _print_translator(translator: StoredTranslator, blocks: Sequence[Block]) -> _Price:
-    """What is translated already, and how it looks; returns what the rest will cost."""
+def _print_budget(budget: int, spent: int, worst: int | None) -> None:
+    """The worst case against a budget; all in nano-dollars."""
+    print(
+        f"Budget {show_cost(budget)}: {show_cost(spent)} spent by this results folder, worst case "
+        f"of the rest {show_cost(worst)} (every byte a token, every answer at its full length)"
+    )
+    if worst is None:
+        print("A run refuses a budget over calls of unknown price, unless --unpriced is given.")
+    elif spent + worst <= budget:
+        print("The run fits, whatever is answered.")
+    else:
+        print("The run stops, to go on with a higher budget, if a call might pass it.")
+
+
+def _print_translator(translator: StoredTranslator, blocks: Sequence[Block]) -> Estimate:
+    """What is translated already, and how it looks; returns what the rest will take."""
     made = waiting = 0
     flags: Counter[str] = Counter()
     for block in blocks:
@@ -128,7 +163,7 @@ def _print_translator(translator: StoredTranslator, blocks: Sequence[Block]) -> 
     if flags:
         listed = ", ".join(f"{flag} {flags[flag]}" for flag in FLAGS if flags[flag])
         print(f"    flagged: {listed}")
-    price: _Price = (0, 0)
+    figures = _NOTHING
     if waiting:
         print(
             f"    {waiting} of {made + waiting} are not translated yet; `harness translate FILE` "
@@ -137,9 +172,8 @@ def _print_translator(translator: StoredTranslator, blocks: Sequence[Block]) -> 
         if isinstance(translator, ModelTranslator):
             figures = estimate(model_plan(translator, blocks))
             _print_tokens(figures)
-            price = figures.price
     print()
-    return price
+    return figures
 
 
 def _sum(prices: Sequence[_Price]) -> _Price:
@@ -174,9 +208,10 @@ def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
     system = plan.system
     print(f"=== {system.name}: {system.backend} {system.settings.model}, ", end="")
     print(f"strategy {plan.template.name}, wrap {system.wrap}")
+    asked = f", asked {system.repeats} times" if system.repeats > 1 else ""
     print(
-        f"    {figures.examples} examples: {figures.cached} cached, {figures.pending} requests to "
-        f"send"
+        f"    {figures.examples} examples{asked}: {figures.cached} cached, "
+        f"{figures.pending} requests to send"
         + (f", {figures.shared} shared with a system above" if figures.shared else "")
         + (f", {figures.waiting} of them not translated yet" if figures.waiting else "")
         + (f", {figures.untranslated} untranslated" if figures.untranslated else "")

@@ -8,8 +8,7 @@ from typing import Any
 
 from harness.errors import UsageError, unknown
 from harness.models.pricing import nano_dollars
-from harness.records import Status
-from harness.report.results import Tally
+from harness.report.tally import Tally
 from harness.runs import LAYOUT
 
 COLUMNS = (
@@ -49,6 +48,13 @@ class ScoreRow:
     ``languages`` is how many a macro row averages. ``labels`` has the F1 of each class that
     occurs; ``english_f1`` is that of the English stage against the gold of the English, where the
     system has such a stage and the corpus such gold.
+
+    ``n`` counts sentences, however often each was asked, and ``unsent`` those that were not asked
+    in full, of which the row says nothing; counts of elements, statuses, tokens and cost are of
+    all ``repeats``. ``f1_repeats`` is the F1 of each repeat and ``f1_sd`` their sample standard
+    deviation; where one answer a sentence is scored, also a voted one, they are empty and
+    ``None``. ``cost`` and ``paid`` are dollars: what the answers cost when they were asked for,
+    and what the run paid of that. Tokens and dollars are ``None`` where they are unknown.
     """
 
     dataset: str
@@ -77,6 +83,13 @@ class ScoreRow:
     cost: str | None = None
     cost_per_point: float | None = None
     signature: str = ""
+    paid: str | None = None
+    cached_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
+    repeats: int = 1
+    f1_sd: float | None = None
+    f1_repeats: list[float] = field(default_factory=list)
+    unsent: int = 0
 
     @classmethod
     def columns(cls) -> Iterator[str]:
@@ -84,14 +97,14 @@ class ScoreRow:
         return (f.name for f in fields(cls))
 
     @property
-    def unsent(self) -> int:
-        """How many examples were not asked: the row is of the others only."""
-        return 0 if self.language == MACRO else self.statuses.get(Status.UNSENT, 0)
-
-    @property
     def cost_nanos(self) -> int | None:
         """The cost in nano-dollars, ``None`` where unknown."""
         return None if self.cost is None else nano_dollars(self.cost)
+
+    @property
+    def paid_nanos(self) -> int | None:
+        """What the run paid in nano-dollars, ``None`` where unknown."""
+        return None if self.paid is None else nano_dollars(self.paid)
 
     def as_record(self) -> dict[str, Any]:
         """The row as a mapping, figures rounded to what they can carry."""

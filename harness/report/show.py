@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError
-from harness.records import Annotation, Example
-from harness.report.results import count_line, load_examples
+from harness.records import Annotation, Example, Status
+from harness.report.results import (
+    check_countable,
+    count_line,
+    is_voted,
+    load_examples,
+    repeats_of,
+    voted_line,
+)
 from harness.report.terminal import visible
 from harness.runs import RunFolder, annotation_from
 
@@ -33,11 +40,14 @@ def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
 
     Raises:
         RunFolderError: no such example; the message lists the nearest.
+        UsageError: the rule cannot read a system's answers.
     """
     from rich.console import Console
 
     run = RunFolder.open(folder)
     manifest = run.manifest()
+    for entry in manifest["systems"]:
+        check_countable(entry, rule)
     found = _find(run, example)
     types = list(dict.fromkeys(_types(manifest, found)))
     console = Console(highlight=False)
@@ -46,10 +56,22 @@ def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
     console.print(_line("gold", _listed(found.gold, types)))
     place = (found.dataset, found.language, found.id)
     systems = {entry["name"]: entry for entry in manifest["systems"]}
+    voting: dict[str, list[dict[str, Any]]] = {}
 
     def show_line(line: dict[str, Any]) -> None:
-        if (line["dataset"], line["language"], line["example_id"]) == place:
-            _show_system(console, found, line, systems[line["system"]], types, rule)
+        if (line["dataset"], line["language"], line["example_id"]) != place:
+            return
+        name = line["system"]
+        system, repeats = systems[name], repeats_of(systems[name])
+        heading = name if repeats == 1 else f"{name} · repeat {line['repeat'] + 1} of {repeats}"
+        _show_heading(console, heading)
+        _show_line(console, found, line, system, types, rule)
+        votes = voting.setdefault(name, [])
+        votes.append(line)
+        asked = all(line["status"] != Status.UNSENT for line in votes)
+        if is_voted(system) and asked and len(votes) == repeats:
+            _show_heading(console, f"{name} · majority of {repeats}")
+            _show_stages(console, found, voted_line(votes, system), system, types, rule)
 
     for _ in run.lines("predictions.jsonl", show_line):
         pass
@@ -84,7 +106,14 @@ def _types(manifest: dict[str, Any], example: Example) -> Iterable[str]:
     yield from (annotation.type for annotation in example.gold)
 
 
-def _show_system(
+def _show_heading(console: Console, heading: str) -> None:
+    from rich.rule import Rule
+    from rich.text import Text
+
+    console.print(Rule(Text(visible(heading)), align="left"))
+
+
+def _show_line(
     console: Console,
     example: Example,
     line: dict[str, Any],
@@ -92,10 +121,6 @@ def _show_system(
     types: Sequence[str],
     rule: str,
 ) -> None:
-    from rich.rule import Rule
-    from rich.text import Text
-
-    console.print(Rule(Text(visible(line["system"])), align="left"))
     status = line["status"]
     if line.get("repairs"):
         status += f" ({', '.join(line['repairs'])})"
@@ -106,6 +131,20 @@ def _show_system(
     console.print(_line("status", status))
     if line.get("error"):
         console.print(_line("error", line["error"]))
+    _show_stages(console, example, line, system, types, rule)
+    if line["reply"] is not None:
+        console.print(_line("reply", line["reply"].strip()))
+
+
+def _show_stages(
+    console: Console,
+    example: Example,
+    line: dict[str, Any],
+    system: dict[str, Any],
+    types: Sequence[str],
+    rule: str,
+) -> None:
+    """The lists of one answer, or of the majority of several, and what they score."""
     stages = {
         name: [annotation_from(a) for a in annotations]
         for name, annotations in line["stages"].items()
@@ -128,8 +167,6 @@ def _show_system(
             "score", f"{counts[0]} right of {counts[1]} predicted, {counts[2]} gold (rule {rule})"
         )
     )
-    if line["reply"] is not None:
-        console.print(_line("reply", line["reply"].strip()))
 
 
 def _line(label: str, value: str | Text) -> Text:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from harness.errors import UsageError, unknown
 from harness.models.pricing import show_cost
 from harness.report.rows import Comparison, ScoreRow
+from harness.report.tally import Tally
 from harness.report.terminal import visible
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
@@ -67,7 +68,7 @@ def _csv(comparison: Comparison) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return visible(value) if isinstance(value, str) else value
 
@@ -131,7 +132,8 @@ def _f1(cell: ScoreRow | None) -> str:
         return "–"
     if cell.unsent:
         return f"{cell.f1:.1f} of {cell.n}/{cell.n + cell.unsent}"
-    return f"{cell.f1:.1f} [{cell.f1_low:.1f}, {cell.f1_high:.1f}]"
+    spread = "" if cell.f1_sd is None else f" ±{cell.f1_sd:.1f}"
+    return f"{cell.f1:.1f}{spread} [{cell.f1_low:.1f}, {cell.f1_high:.1f}]"
 
 
 def _place(row: ScoreRow) -> str:
@@ -155,6 +157,16 @@ def _known(number: int | None) -> str:
     return "unknown" if number is None else str(number)
 
 
+def _tokens(cell: ScoreRow) -> str:
+    thought = f" ({cell.reasoning_tokens} reasoning)" if cell.reasoning_tokens else ""
+    return f"{_known(cell.prompt_tokens)}/{_known(cell.completion_tokens)}{thought}"
+
+
+def _cost(cell: ScoreRow) -> str:
+    part = "" if cell.paid == cell.cost else f" (paid {show_cost(cell.paid_nanos)})"
+    return show_cost(cell.cost_nanos) + part
+
+
 _COLUMN_TITLES = {
     "precision": "P",
     "recall": "R",
@@ -173,8 +185,8 @@ _COLUMN_TEXTS: dict[str, Any] = {
     "english": lambda cell: "–" if cell.english_f1 is None else f"{cell.english_f1:.1f}",
     "statuses": lambda cell: _counts(cell.statuses),
     "flags": lambda cell: _counts(cell.flags),
-    "tokens": lambda cell: f"{_known(cell.prompt_tokens)}/{_known(cell.completion_tokens)}",
-    "cost": lambda cell: show_cost(cell.cost_nanos),
+    "tokens": _tokens,
+    "cost": _cost,
     "cost_per_point": lambda cell: (
         "unknown" if cell.cost_per_point is None else f"${cell.cost_per_point:.6f}"
     ),
@@ -193,7 +205,9 @@ def _print_table(comparison: Comparison, columns: Sequence[str], title: str | No
         header, rows = narrow(comparison, columns)
     # As wide as it needs to be, also in a pipe: a cut figure helps nobody.
     console.width = max(console.width, _width(header, rows))
-    heading = f"F1 [95 % interval], rule {comparison.rule}"
+    repeated = any(row.f1_sd is not None for row in comparison.rows)
+    heading = "F1 ±deviation over repeats" if repeated else "F1"
+    heading += f" [95 % interval], rule {comparison.rule}"
     if len(comparison.systems) > 1:
         heading += f"; Δ from '{visible(comparison.baseline)}'"
         heading += " (paired bootstrap p, Holm over languages)"
@@ -223,13 +237,36 @@ def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def _footer(comparison: Comparison) -> list[str]:
     lines = [
-        f"{name}: {_counts(total.statuses)} · tokens {_known(total.prompt_tokens)} in, "
-        f"{_known(total.completion_tokens)} out · {show_cost(total.cost)}"
+        f"{name}: {_counts(total.statuses)} · {_used(total)} · {_money(total)}"
         for name, total in comparison.totals.items()
     ]
     lines.extend(comparison.notes)
     lines.extend(f"{name}  {signature}" for name, signature in comparison.signatures.items())
     return lines
+
+
+def _used(total: Tally) -> str:
+    """Tokens for people; servers that do not speak of cached or reasoning tokens show none."""
+    cached = f" ({_short(total.cached_tokens)} cached)" if total.cached_tokens else ""
+    thought = f" ({_short(total.reasoning_tokens)} reasoning)" if total.reasoning_tokens else ""
+    into, out = _short(total.prompt_tokens), _short(total.completion_tokens)
+    return f"tokens {into} in{cached}, {out} out{thought}"
+
+
+def _money(total: Tally) -> str:
+    """What the run paid, and what the answers cost that were in the store already."""
+    if total.paid is None:
+        return "cost unknown"
+    stored = None if total.cost is None else total.cost - total.paid
+    paid = f"paid {show_cost(total.paid)}"
+    return paid if stored == 0 else f"{paid} · from the store {show_cost(stored)}"
+
+
+def _short(number: int | None) -> str:
+    """``9999``, ``80.4k``, ``1.2M``, or ``unknown``."""
+    if number is None or number < 10_000:
+        return _known(number)
+    return f"{number / 1e3:.1f}k" if number < 999_950 else f"{number / 1e6:.1f}M"
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -28,6 +28,7 @@ from harness.scoring.rules import RULES, count
 from harness.scoring.signature import examples_hash, signature
 from harness.scoring.stages import Attribution, attribute
 from harness.scoring.tags import TagScores, read_tags, score_tags
+from harness.scoring.vote import as_written, vote
 
 __all__ = [
     "RULES",
@@ -40,6 +41,7 @@ __all__ = [
     "Score",
     "TagScores",
     "arguments",
+    "as_written",
     "attribute",
     "average",
     "ceiling",
@@ -59,4 +61,5 @@ __all__ = [
     "score_tags",
     "signature",
     "table",
+    "vote",
 ]

@@ -38,6 +38,23 @@ class Row:
     arguments: Counts = (0, 0, 0)
     parsed: int = 0
 
+    def __add__(self, other: Row) -> Row:
+        """The row of both together: two answers about one sentence, or two sentences."""
+        counts = dict(self.counts)
+        for label, theirs in other.counts.items():
+            counts[label] = _sum(counts.get(label, (0, 0, 0)), theirs)
+        return Row(
+            counts,
+            self.hallucinated + other.hallucinated,
+            self.parse_error or other.parse_error,
+            _sum(self.arguments, other.arguments),
+            self.parsed + other.parsed,
+        )
+
+
+def _sum(a: Counts, b: Counts) -> Counts:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -39,6 +39,10 @@ def signature(
     wrap: str,
     backend: str,
     translation: str = "none",
+    format: str | None = None,  # noqa: A002
+    shots: str | None = None,
+    repeats: int | None = None,
+    vote: str | None = None,
     resamples: int | None = None,
     seed: int | None = None,
     program: str | None = None,
@@ -47,8 +51,10 @@ def signature(
 
     ``data_sha256`` is :func:`examples_hash` of the ``n`` scored examples, ``translation`` the
     identity of where the English came from, ``resamples`` and ``seed`` those of the bootstrap
-    where an interval is printed, ``program`` the version (default: the installed one). Hashes
-    are cut to their first 8 hexadecimal digits. Characters that part the pairs are replaced
+    where an interval is printed, ``program`` the version (default: the installed one).
+    ``format`` of the answer, ``shots`` in the prompt (``3@train/random/0#1a2b3c4d``), ``repeats``
+    of it and the ``vote`` over them are ``None`` where they are Python, none, one and none.
+    Hashes are cut to their first 8 hexadecimal digits. Characters that part the pairs are replaced
     in values (``|`` by ``/``, white space by ``_``), so that the text splits back at ``|`` and
     the first ``:``.
 
@@ -63,9 +69,13 @@ def signature(
         "n": n,
         "schema": schema_sha256[:_DIGITS],
         "template": f"{template}#{template_sha256[:_DIGITS]}",
+        "shots": shots,
+        "format": format,
         "wrap": wrap,
         "backend": backend,
         "mt": translation,
+        "repeats": repeats,
+        "vote": vote,
         "bs": resamples,
         "seed": seed,
         "version": program or program_version(),

@@ -81,3 +81,14 @@ def test_shares() -> None:
     assert hallucinated_share(ROWS) == 2 / 8
     assert parse_error_share(ROWS) == 1 / 3
     assert hallucinated_share([]) == parse_error_share([]) == 0.0
+
+
+def test_a_sum_of_rows_scores_as_the_rows_do() -> None:
+    total = ROWS[0] + ROWS[1] + ROWS[2]
+    assert total.counts == {"PER": (1, 2, 1), "LOC": (2, 3, 4), "Date": (0, 1, 0)}
+    assert (total.hallucinated, total.parsed, total.parse_error) == (2, 8, True)
+    assert micro([total]) == micro(ROWS)
+    assert per_label([total]) == per_label(ROWS)
+    assert Row() + ROWS[0] == ROWS[0]
+    event = Row(arguments=(1, 2, 3))
+    assert (event + event).arguments == (2, 4, 6)

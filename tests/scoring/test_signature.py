@@ -54,6 +54,27 @@ def test_every_argument_shows(rule: str) -> None:
     assert "|bs:" not in plain
 
 
+def test_what_is_not_the_default_is_added() -> None:
+    plain = signature("gollie", **ARGUMENTS, program="1")  # type: ignore[arg-type]
+    more = signature(
+        "gollie",
+        **ARGUMENTS,  # type: ignore[arg-type]
+        format="json",
+        shots="3@train/random/0#1a2b3c4d",
+        repeats=5,
+        vote="majority",
+        program="1",
+    )
+    added = [part for part in more.split("|") if part not in plain.split("|")]
+    assert added == [
+        "shots:3@train/random/0#1a2b3c4d",
+        "format:json",
+        "repeats:5",
+        "vote:majority",
+    ]
+    assert [part for part in more.split("|") if part not in added] == plain.split("|")
+
+
 def test_a_signature_splits_back() -> None:
     text = signature("strict", **ARGUMENTS, translation="file:a|b c.jsonl")  # type: ignore[arg-type]
     parts = dict(part.split(":", 1) for part in text.split("|"))
