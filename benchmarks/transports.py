@@ -1,10 +1,10 @@
-"""What carries requests fastest: the OpenAI SDK on its transports, and this package's own path.
+"""What carries requests fastest: the openai SDK as it comes, this package, and bare aiohttp.
 
     python benchmarks/transports.py [--requests 2000] [--latency 0.2] [--in-flight 64]
 
-Sends prompts of 3 kB to `harness serve` in a process of its own on this machine, each way of
-sending in a fresh process. Prints seconds of wall clock (process start not included), of CPU, and
-both as ratios to the first row. The ideal is requests x latency / in flight.
+Sends prompts of 3 kB to the server of benchmarks/throughput.py in a process of its own on this
+machine, each way of sending in a fresh process. Prints seconds of wall clock (process start not
+included), of CPU, and both as ratios to the first row. The ideal is requests x latency / in flight.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from throughput import Server
 
 Send = Callable[[dict[str, Any]], Awaitable[str]]
 
@@ -64,37 +66,42 @@ async def raw_aiohttp(url: str, requests: list[dict[str, Any]], in_flight: int) 
         await pooled(requests, send, in_flight)
 
 
-def through_sdk(http_client: str, call: str) -> Callable[..., Awaitable[None]]:
-    """The SDK with one of its HTTP clients and one of its ways of calling."""
+def through_sdk(*, on_aiohttp: bool, raw: bool) -> Callable[..., Awaitable[None]]:
+    """The SDK on one of its HTTP clients, and its models or the raw responses."""
 
     async def run(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
         import httpx2
         import openai
 
         limits = httpx2.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
-        transport = {
-            "as it comes": lambda: None,
-            "httpx2, sized": lambda: openai.DefaultAsyncHttpxClient(limits=limits),
-            "aiohttp": lambda: openai.DefaultAioHttpClient(limits=limits),
-        }[http_client]()
+        transport = openai.DefaultAioHttpClient(limits=limits) if on_aiohttp else None
         async with openai.AsyncOpenAI(
             api_key="none", base_url=url, max_retries=0, http_client=transport
         ) as client:
 
             async def send(body: dict[str, Any]) -> str:
-                if call == "model":
-                    return (await client.chat.completions.create(**body)).to_json(indent=None)
-                if call == "raw":
+                if raw:
                     answer = await client.chat.completions.with_raw_response.create(**body)
-                    return answer.text
-                response = await client.post(
-                    "/chat/completions", cast_to=httpx2.Response, body=body
-                )
-                return response.text
+                    return str(answer.text)
+                return str((await client.chat.completions.create(**body)).to_json(indent=None))
 
             await pooled(requests, send, in_flight)
 
     return run
+
+
+async def wire(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
+    """This package's way to a server, and nothing around it."""
+    from harness.models.openai_settings import OpenAISettings
+    from harness.models.wire import Wire, open_client
+
+    wire = Wire(open_client(OpenAISettings(model="empty", base_url=url)))
+
+    async def send(body: dict[str, Any]) -> str:
+        return (await wire.post("/chat/completions", body, 120.0)).content.decode()
+
+    await pooled(requests, send, in_flight)
+    await wire.aclose()
 
 
 async def harness_backend(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
@@ -116,14 +123,13 @@ async def harness_backend(url: str, requests: list[dict[str, Any]], in_flight: i
 
 
 WAYS: dict[str, Callable[..., Awaitable[None]]] = {
-    "raw aiohttp, no SDK": raw_aiohttp,
-    "SDK as it comes": through_sdk("as it comes", "model"),
-    "SDK as it comes, raw response": through_sdk("as it comes", "raw"),
-    "SDK on httpx2, pool sized, raw": through_sdk("httpx2, sized", "raw"),
-    "SDK on aiohttp": through_sdk("aiohttp", "model"),
-    "SDK on aiohttp, raw response": through_sdk("aiohttp", "raw"),
-    "SDK on aiohttp, client.post": through_sdk("aiohttp", "post"),
+    "SDK as it comes": through_sdk(on_aiohttp=False, raw=False),
+    "SDK as it comes, raw responses": through_sdk(on_aiohttp=False, raw=True),
+    "SDK on aiohttp": through_sdk(on_aiohttp=True, raw=False),
+    "SDK on aiohttp, raw responses": through_sdk(on_aiohttp=True, raw=True),
     "harness.models.openai": harness_backend,
+    "harness.models.wire": wire,
+    "bare aiohttp": raw_aiohttp,
 }
 
 
@@ -154,17 +160,8 @@ def main() -> None:
     if args.way:
         measure(args.way, args.url, args.requests, args.in_flight)
         return
-    serve = (
-        "from harness.models import settings_for; from harness.models.server import serve; "
-        f"settings = settings_for('scripted', {{'model': 'empty', 'latency_s': {args.latency}}}); "
-        "serve(settings, port=0)"
-    )
-    server = subprocess.Popen(
-        [sys.executable, "-c", serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert server.stdout is not None
+    server = Server(args.latency)
     try:
-        url = server.stdout.readline().split()[-1]
         ideal = args.requests * args.latency / args.in_flight
         print(f"{args.requests} requests, {args.in_flight} in flight; ideal {ideal:.2f} s")
         print(f"{'':34}{'wall s':>8}{'ratio':>7}{'cpu s':>8}{'ratio':>7}")
@@ -172,7 +169,7 @@ def main() -> None:
         for way in WAYS:
             if args.only and not any(part in way for part in args.only):
                 continue
-            command = [sys.executable, __file__, "--way", way, "--url", url]
+            command = [sys.executable, __file__, "--way", way, "--url", server.url]
             command += ["--requests", str(args.requests), "--in-flight", str(args.in_flight)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -185,8 +182,7 @@ def main() -> None:
                 flush=True,
             )
     finally:
-        server.terminate()
-        server.wait()
+        server.stop()
 
 
 if __name__ == "__main__":

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from harness.errors import CheckpointError, EndpointError, HarnessError, TemplateError
+from harness.budget import Budget
+from harness.errors import CheckpointError, EndpointError, HarnessError, StoreError, TemplateError
+from harness.models.openai_settings import OpenAISettings
 from harness.plan import Cell, SystemPlan
 from harness.records import Answer, Failure
 from harness.store import Store, request_key
+from harness.store.store import Answered
+from harness.store.writer import Writer
 
 
 class Progress:
@@ -30,8 +37,12 @@ class Progress:
     def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
         """One request of a cell came back."""
 
-    def stopping(self) -> None:
-        """An interrupt came: nothing new is sent, answers in flight are waited for."""
+    def note(self, text: str) -> None:
+        """Something happened that whoever waits would like to know."""
+
+    def stopping(self, *, batched: bool) -> None:
+        """An interrupt came: nothing new is sent. Answers in flight are waited for, but not
+        batches (``batched``): they go on at the provider."""
 
     def reading(self) -> None:
         """All asking is done; answers are read and scored."""
@@ -44,6 +55,7 @@ class Outcomes:
     ``paid`` maps each key that was answered to the place that asked; ``failures`` holds what
     failed for good; ``cost`` is in nano-dollars, ``None`` once a price is unknown; ``refused``
     are why servers and local models answered no call at all. ``translated`` counts sentences.
+    ``over_budget`` says that the next call might have passed the budget and was not made.
     """
 
     paid: dict[str, tuple[Cell, int]] = field(default_factory=dict)
@@ -52,75 +64,191 @@ class Outcomes:
     interrupted: bool = False
     refused: list[HarnessError] = field(default_factory=list)
     translated: int = 0
+    over_budget: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is to be asked."""
+        return self.interrupted or self.over_budget
 
 
-def ask(plans: Sequence[SystemPlan], store: Store, progress: Progress, outcomes: Outcomes) -> None:
+def ask(
+    plans: Sequence[SystemPlan],
+    store: Store,
+    progress: Progress,
+    outcomes: Outcomes,
+    budget: Budget | None = None,
+) -> None:
     """Send every pending request, one system after the other; what comes of it is added.
 
     The first interrupt (SIGINT, SIGTERM) stops the sending and waits for the answers in flight;
-    a second one leaves at once, and they alone are lost.
+    a second one leaves at once, and they alone are lost. So does the first call that might pass
+    the budget: those in flight are waited for, and if there is still no room the run stops.
 
     Raises:
         CredentialsError: a system needs a key that is not there; nothing was sent.
-        StoreError: the store cannot be written, before anything is sent, or an answer could not
+        StoreError: the store cannot be written, before anything is sent, or answers could not
             be stored.
     """
     pending = [plan for plan in plans if plan.pending]
     for plan in pending:
         plan.backend.check()
-    if pending:
-        store.prepare()
-        try:
-            asyncio.run(_ask_in_turn(pending, store, progress, outcomes))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            outcomes.interrupted = True
-
-
-async def _ask_in_turn(
-    plans: Sequence[SystemPlan], store: Store, progress: Progress, outcomes: Outcomes
-) -> None:
-    main = asyncio.current_task()
-    stop = asyncio.Event()
-
-    def interrupt() -> None:
-        if stop.is_set() and main is not None:
-            main.cancel()
-        stop.set()
-        outcomes.interrupted = True
-        progress.stopping()
-
-    restore = _on_signals(interrupt)
+    if not pending:
+        return
+    store.prepare()
+    # What the plan holds stays until the end: looking through it for garbage would hold up the
+    # calls for as long as some hundred milliseconds.
+    gc.freeze()
     try:
-        for number, plan in enumerate(plans):
-            # A key that an earlier system asked for is answered, or failed, for this one too;
-            # where that one's server refused everything, this one's is tried.
-            known = outcomes.paid.keys() | outcomes.failures.keys()
-            keys = [key for key in plan.pending if key not in known]
-            if keys and not stop.is_set():
-                progress.planned(plan, keys)
-                await _ask_system(plan, keys, store, progress, outcomes, stop)
-            # A model on this machine is loaded once for all systems in a row that share it.
-            if plan.backend not in [later.backend for later in plans[number + 1 :]]:
-                await plan.backend.aclose()
+        with Writer(store) as writer:
+            run = _Asking(store, writer, progress, outcomes, budget or Budget())
+            asyncio.run(run.in_turn(pending))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        outcomes.interrupted = True
     finally:
-        for plan in plans:
-            await plan.backend.aclose()
-        restore()
+        gc.unfreeze()
 
 
-async def _ask_system(
-    plan: SystemPlan,
-    keys: Sequence[str],
-    store: Store,
-    progress: Progress,
-    outcomes: Outcomes,
-    stop: asyncio.Event,
-) -> None:
-    # Requests in flight, kept until their answer is stored beside them.
-    sent: dict[str, dict[str, Any]] = {}
+class _Asking:
+    """One round of asking: what all systems of a run share."""
 
-    def sending() -> Iterator[tuple[str, dict[str, Any]]]:
-        for key in keys:
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        progress: Progress,
+        outcomes: Outcomes,
+        budget: Budget,
+    ) -> None:
+        self.store = store
+        self.writer = writer
+        self.progress = progress
+        self.outcomes = outcomes
+        self.budget = budget
+        self.stop = asyncio.Event()
+        # Whether the system that is being asked goes through the Batch API.
+        self._batched = False
+
+    async def in_turn(self, plans: Sequence[SystemPlan]) -> None:
+        """Ask one system after the other."""
+        main = asyncio.current_task()
+
+        def interrupt() -> None:
+            if self.stop.is_set() and main is not None:
+                main.cancel()
+            self.stop.set()
+            self.outcomes.interrupted = True
+            self.progress.stopping(batched=self._batched)
+
+        restore = _on_signals(interrupt)
+        try:
+            for number, plan in enumerate(plans):
+                await self._system(plan)
+                # A model on this machine is loaded once for all systems in a row that share it.
+                if plan.backend not in [later.backend for later in plans[number + 1 :]]:
+                    await plan.backend.aclose()
+        finally:
+            for plan in plans:
+                await plan.backend.aclose()
+            restore()
+
+    async def _system(self, plan: SystemPlan) -> None:
+        # A key that an earlier system asked for is answered, or failed, for this one too; where
+        # that one's server refused everything, this one's is tried.
+        known = self.outcomes.paid.keys() | self.outcomes.failures.keys()
+        keys = [key for key in plan.pending if key not in known]
+        if not keys or self.stop.is_set() or self.outcomes.stopped:
+            return
+        self.progress.planned(plan, keys)
+        self._batched = plan.batched
+        try:
+            if plan.batched:
+                await self._in_batches(plan, keys)
+            else:
+                await self._live(plan, keys)
+        except (EndpointError, CheckpointError) as error:
+            self.outcomes.refused.append(error)
+
+    async def _live(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        calls = _Calls(self, plan, keys)
+        try:
+            while calls.waiting and not self.stop.is_set():
+                before = len(calls.waiting)
+                await calls.send()
+                if len(calls.waiting) == before:
+                    # Nothing is in flight that could make room.
+                    self.outcomes.over_budget = not self.stop.is_set()
+                    break
+        finally:
+            await calls.close()
+
+    async def _in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        from harness.batches import Asked, ask_batches
+
+        settings = plan.system.settings
+        assert isinstance(settings, OpenAISettings)
+        asked = Asked(
+            settings,
+            price=plan.backend.price,
+            kind=plan.kind,
+            request_of=lambda key: plan.request(*plan.pending[key]),
+            tell=partial(self.came, plan),
+            note=self.progress.note,
+            budget=self.budget,
+            stop=self.stop,
+            since=plan.since,
+        )
+        self.outcomes.over_budget = not await ask_batches(asked, keys, self.store)
+
+    def came(self, plan: SystemPlan, key: str, outcome: Answer | Failure) -> None:
+        """Note what came of a request; an answer is stored already."""
+        place = plan.pending[key]
+        if isinstance(outcome, Answer):
+            self.outcomes.paid[key] = place
+            self.outcomes.cost = add_costs(self.outcomes.cost, outcome.cost)
+        else:
+            self.outcomes.failures[key] = outcome
+        self.progress.answered(place[0], outcome)
+
+
+class _Calls:
+    """The calls of one system: sent while the budget has room, stored before they are used."""
+
+    def __init__(self, run: _Asking, plan: SystemPlan, keys: Sequence[str]) -> None:
+        self.waiting = deque(keys)
+        self._run = run
+        self._plan = plan
+        # Requests in flight and what is held back for each, kept until their answer is stored.
+        self._sent: dict[str, tuple[dict[str, Any], int]] = {}
+        self._unstored: list[Answered] = []
+
+    async def send(self) -> None:
+        """Send until nothing waits, or there is no room in the budget for one more."""
+        run = self._run
+        answers = self._plan.backend.answers(self._requests(), run.stop, self._keep)
+        try:
+            async with aclosing(answers):
+                async for key, outcome in answers:
+                    self._take(key, outcome)
+        finally:
+            # Given up without an outcome: nothing was paid.
+            for _, held in self._sent.values():
+                run.budget.settle(held, 0)
+            self._sent.clear()
+
+    async def close(self) -> None:
+        """Store what could not be stored so far.
+
+        Raises:
+            StoreError: it still cannot.
+        """
+        if self._unstored:
+            await self._run.writer.put(self._unstored, kind=self._plan.kind)
+
+    def _requests(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        plan, budget = self._plan, self._run.budget
+        while self.waiting:
+            key = self.waiting[0]
             request = plan.request(*plan.pending[key])
             # Its answer would be stored under another key than it is looked up by.
             if request_key(request) != key:
@@ -128,26 +256,33 @@ async def _ask_system(
                     f"{plan.template.path}: the template gives another prompt each time. "
                     f"Take out what is random or depends on the time."
                 )
-            sent[key] = request
+            held = 0 if budget.limit is None else plan.worst(request) or 0
+            if not budget.reserve(held):
+                return
+            self.waiting.popleft()
+            self._sent[key] = (request, held)
             yield key, request
 
-    try:
-        async with aclosing(plan.backend.answers(sending(), stop)) as answers:
-            async for key, outcome in answers:
-                request = sent.pop(key)
-                place = plan.pending[key]
-                if isinstance(outcome, Answer):
-                    store.put(key, request, outcome, kind=plan.kind)
-                    outcomes.paid[key] = place
-                    outcomes.cost = _add(outcomes.cost, outcome.cost)
-                else:
-                    outcomes.failures[key] = outcome
-                progress.answered(place[0], outcome)
-    except (EndpointError, CheckpointError) as error:
-        outcomes.refused.append(error)
+    async def _keep(self, outcomes: Sequence[tuple[str, Answer | Failure]]) -> None:
+        """Store answers. Where that fails nothing more is sent, and those in flight are awaited:
+        perhaps there is room for them when they all are back."""
+        answered = [(k, self._sent[k][0], o) for k, o in outcomes if isinstance(o, Answer)]
+        self._unstored += answered
+        if not self._unstored:
+            return
+        with suppress(StoreError):
+            await self._run.writer.put(self._unstored, kind=self._plan.kind)
+            self._unstored = []
+        if self._unstored:
+            self._run.stop.set()
+
+    def _take(self, key: str, outcome: Answer | Failure) -> None:
+        _, held = self._sent.pop(key)
+        self._run.budget.settle(held, outcome.cost if isinstance(outcome, Answer) else 0)
+        self._run.came(self._plan, key, outcome)
 
 
-def _add(total: int | None, cost: int | None) -> int | None:
+def add_costs(total: int | None, cost: int | None) -> int | None:
     """A sum with an unknown term is unknown."""
     return None if total is None or cost is None else total + cost
 

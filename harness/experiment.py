@@ -20,6 +20,7 @@ from harness.checkpoints import local_name
 from harness.errors import ExperimentError, UsageError, unknown
 from harness.models import settings_for
 from harness.models.base import Settings, complaint
+from harness.models.pricing import Prices, read_prices
 from harness.runs import RunFolder
 from harness.translation.settings import ReferenceEntry, TranslationEntry, parse_translation
 
@@ -53,7 +54,11 @@ class DatasetEntry(_Section):
 class System(_Section):
     """One ``[[systems]]`` table: a model, a prompt strategy, and how to send it.
 
-    ``settings`` are the backend's own keys, read by its settings class.
+    ``settings`` are the backend's own keys, read by its settings class. ``format`` is what the
+    answer is written in; ``json`` is held to a schema by the server. ``repeats`` asks every
+    prompt so many times, and with ``vote`` the majority of those answers is scored. ``shots``
+    annotated examples from the split ``shots_from`` stand in the prompt: the same for every
+    sentence, drawn with ``shots_seed``, or with ``shots_by = "nearest"`` those most similar.
     """
 
     name: str
@@ -62,6 +67,13 @@ class System(_Section):
     wrap: Literal["chat", "completion"]
     settings: Settings
     chat: str = "default"
+    format: Literal["python", "json"] = "python"
+    repeats: int = Field(default=1, ge=1, le=100)
+    vote: bool = False
+    shots: int = Field(default=0, ge=0, le=100)
+    shots_from: str = "train"
+    shots_by: Literal["random", "nearest"] = "random"
+    shots_seed: int = 0
     schema_: str | None = None
     translation: TranslationEntry | None = None
 
@@ -72,11 +84,17 @@ class Experiment(_Section):
     datasets: tuple[DatasetEntry, ...]
     systems: tuple[System, ...]
     translation: TranslationEntry | None = None
+    # As in a price file: provider, model, row.
+    prices: Mapping[str, Mapping[str, Mapping[str, Any]]] = Field(default_factory=dict)
     path: Path | None = None
 
     def translation_of(self, system: System) -> TranslationEntry:
         """The translation that a system uses: its own, else the run's, else the default."""
         return system.translation or self.translation or ReferenceEntry()
+
+    def price_table(self) -> Prices:
+        """The experiment's own prices, which come before those of any file."""
+        return read_prices(self.prices, "[prices]")
 
     @property
     def name(self) -> str:
@@ -136,17 +154,15 @@ class Experiment(_Section):
         document: dict[str, Any] = {"datasets": datasets}
         if self.translation is not None:
             document["translation"] = self.translation.table()
+        if self.prices:
+            document["prices"] = self.prices
         systems = []
         for system in self.systems:
-            table: dict[str, Any] = {
-                "name": system.name,
-                "backend": system.backend,
-                "strategy": system.strategy,
-                "wrap": system.wrap,
-                "chat": system.chat,
+            table = {
+                name.rstrip("_"): value
+                for name, value in _plain(system).items()
+                if name not in ("settings", "translation")
             }
-            if system.schema_ is not None:
-                table["schema"] = system.schema_
             table |= _plain(system.settings)
             if system.translation is not None:
                 table["translation"] = system.translation.table()
@@ -155,8 +171,9 @@ class Experiment(_Section):
         return tomli_w.dumps(document)
 
 
-_SYSTEM_KEYS = ("name", "backend", "strategy", "wrap", "chat", "schema", "translation")
-_TOP_KEYS = ("datasets", "translation", "systems")
+# The system's own keys; every other key of its table belongs to the backend.
+_SYSTEM_KEYS = tuple(name.rstrip("_") for name in System.model_fields if name != "settings")
+_TOP_KEYS = ("datasets", "translation", "systems", "prices")
 
 
 def load_experiment(path: str | Path) -> Experiment:
@@ -212,8 +229,25 @@ def parse_experiment(document: Mapping[str, Any], *, path: Path | None = None) -
         translation=_translation(translation, f"{where}: [translation]", base)
         if translation is not None
         else None,
+        prices=_prices(document.get("prices", {}), where),
         path=path,
     )
+
+
+def _prices(table: Any, where: str) -> dict[str, Any]:
+    """The [prices] table, known to hold prices, with its amounts as exact text."""
+    where = f"{where}: [prices]"
+    exact: dict[str, Any] = {}
+    for provider, rows in _table(table, where).items():
+        exact[provider] = {
+            model: {
+                column: str(amount) if isinstance(amount, float) else amount
+                for column, amount in _table(row, f"{where}: {provider}.{model}").items()
+            }
+            for model, row in _table(rows, f"{where}: {provider}").items()
+        }
+    read_prices(exact, where)
+    return exact
 
 
 def _find_file(path: Path) -> Path:
@@ -277,19 +311,35 @@ def _system(table: Any, where: str, base: Path) -> System:
     if isinstance(schema, str) and schema.endswith(".py"):
         schema = str(_resolve(schema, base, where, "schema"))
     translation = own.get("translation")
-    fields = {
-        "name": own["name"],
-        "backend": own["backend"],
-        "strategy": strategy,
-        "wrap": wrap,
-        "settings": settings,
-        "chat": own.get("chat", "default"),
-        "schema_": schema,
-        "translation": _translation(translation, f"{where}: translation", base)
-        if translation is not None
-        else None,
-    }
-    return _build(System, fields, where)
+    if translation is not None:
+        translation = _translation(translation, f"{where}: translation", base)
+    resolved = {"strategy": strategy, "wrap": wrap, "translation": translation}
+    own = {name: value for name, value in own.items() if name != "schema"} | resolved
+    system = _build(System, own | {"settings": settings, "schema_": schema}, where)
+    _check_possible(system, where)
+    return system
+
+
+def _check_possible(system: System, where: str) -> None:
+    """Refuse what a system's backend or its other keys rule out."""
+    if system.format not in system.settings.formats:
+        raise ExperimentError(
+            f'{where}: format = "{system.format}" needs a server that holds the answer to a '
+            f"schema, and backend '{system.backend}' does not. Choices here: "
+            f"{', '.join(system.settings.formats)}."
+        )
+    if system.format == "json" and system.wrap != "chat":
+        raise ExperimentError(
+            f'{where}: format = "json" is asked for in a chat. Write wrap = "chat", or leave '
+            f"`format` out."
+        )
+    if system.repeats > 1 and system.settings.greedy:
+        raise ExperimentError(
+            f"{where}: backend '{system.backend}' gives the same answer each time, so repeats = "
+            f"{system.repeats} would tell nothing. Leave `repeats` out."
+        )
+    if system.vote and system.repeats == 1:
+        raise ExperimentError(f"{where}: a vote needs several answers. Give repeats = 5, say.")
 
 
 def _resolve(name: str, base: Path, where: str, key: str) -> Path:

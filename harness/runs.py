@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +39,8 @@ _MANIFEST = {
 
 # Holds the moment from which on answers count as refreshed.
 _REFRESH = ".refresh"
+# Holds the name under which the store adds up what this folder's run has paid.
+_PAYER = ".payer"
 
 
 def json_line(value: Any) -> str:
@@ -64,7 +67,7 @@ class RunFolder:
         folder = Path(path)
         if folder.suffix == ".toml" and not folder.is_dir():
             folder = folder.with_suffix("")
-        if not (folder / "manifest.json").is_file():
+        if not os.path.isfile(folder / "manifest.json"):
             runs = sorted(str(run.path) for run in list_runs())
             raise RunFolderError(
                 f"{folder}: no results here (no manifest.json). Make them with `harness run FILE`."
@@ -80,7 +83,7 @@ class RunFolder:
     def holds(self, experiment: Path) -> bool:
         """Whether a file is this folder's own resolved experiment."""
         resolved = self.path / "experiment.toml"
-        return experiment == resolved and (self.path / "manifest.json").is_file()
+        return experiment == resolved and os.path.isfile(self.path / "manifest.json")
 
     def prepare(self, experiment: str) -> None:
         """Make the folder for an experiment's results, and make sure that it can be written to.
@@ -89,7 +92,8 @@ class RunFolder:
             RunFolderError: it cannot, or it holds the results of another experiment; nothing has
                 been asked or paid yet.
         """
-        if (self.path / "manifest.json").is_file():
+        # Path.is_file raises where a name is too long for the file system.
+        if os.path.isfile(self.path / "manifest.json"):
             holds = self.read_json("manifest.json").get("experiment")
             if holds != experiment:
                 raise RunFolderError(
@@ -122,6 +126,22 @@ class RunFolder:
     def end_refresh(self) -> None:
         """Nothing is left to go on with."""
         (self.path / _REFRESH).unlink(missing_ok=True)
+
+    @property
+    def payer(self) -> str | None:
+        """What the store knows this folder's run by, to add up what it pays."""
+        with suppress(OSError, UnicodeDecodeError):
+            return (self.path / _PAYER).read_text("utf-8").strip() or None
+        return None
+
+    def start_paying(self, *, anew: bool) -> str:
+        """The folder's payer, made where there is none yet or what is paid counts ``anew``."""
+        name = self.payer
+        if name is None or anew:
+            name = uuid.uuid4().hex
+            with self.writing(_PAYER) as file:
+                file.write(name)
+        return name
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[str]]:

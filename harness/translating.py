@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.asking import Outcomes, Progress, ask
+from harness.budget import Budget
 from harness.data.block import Block
 from harness.errors import TranslationError, UnknownNameError, UsageError, unknown
 from harness.experiment import Experiment, System
-from harness.plan import Cell, SystemPlan, Translators, load_blocks
+from harness.plan import Cell, SystemPlan
+from harness.planning import Translators, load_blocks
 from harness.records import Example, Prompt, Translation
 from harness.store import Store
 from harness.translation import English, ModelTranslator, NllbTranslator
@@ -67,7 +69,11 @@ class Translated:
 
 
 def translate_missing(
-    translators: Translators, blocks: Sequence[Block], store: Store, progress: Progress
+    translators: Translators,
+    blocks: Sequence[Block],
+    store: Store,
+    progress: Progress,
+    budget: Budget | None = None,
 ) -> Outcomes:
     """Translate whatever the store does not have, one translator after the other.
 
@@ -80,11 +86,11 @@ def translate_missing(
     """
     outcomes = Outcomes()
     for translator in translators.stored:
-        if outcomes.interrupted:
+        if outcomes.stopped:
             break
         if isinstance(translator, ModelTranslator):
             asked_before = len(outcomes.paid)
-            ask([model_plan(translator, blocks)], store, progress, outcomes)
+            ask([model_plan(translator, blocks)], store, progress, outcomes, budget)
             outcomes.translated += len(outcomes.paid) - asked_before
         elif isinstance(translator, NllbTranslator):
             _make(translator, translator.missing(blocks), progress, outcomes)

@@ -76,6 +76,7 @@ def test_run_writes_scores_and_asks_nothing_twice(
 
     folder = tmp_path / "runs" / "one"
     assert sorted(p.name for p in folder.iterdir()) == [
+        ".payer",
         "environment.json",
         "examples.jsonl",
         "experiment.toml",

@@ -18,7 +18,7 @@ import pytest
 from harness import compare, load_experiment, run
 from harness.errors import HarnessError, RunFolderError, UsageError
 from harness.experiment import parse_experiment
-from harness.plan import load_blocks, make_plan
+from harness.planning import load_blocks, make_plan
 from harness.store import Store
 from tests.conftest import Ran, Served
 

@@ -114,14 +114,14 @@ def _whole_key(store: object, start: str) -> str:
 
 def _explain_experiment(store: object, file: Path, data_dir: Path | None) -> None:
     from harness.experiment import load_experiment
-    from harness.plan import load_blocks, make_plan
+    from harness.planning import load_blocks, make_plan
     from harness.store import Store
     from harness.store import explain as explain_request
 
     assert isinstance(store, Store)
     experiment = load_experiment(file)
     blocks = load_blocks(experiment, data_dir=data_dir)
-    for plan in make_plan(experiment, blocks, store):
+    for plan in make_plan(experiment, blocks, store, data_dir=data_dir):
         examples = sum(len(cell.keys) for cell in plan.cells)
         if waiting := sum(len(cell.waiting) for cell in plan.cells):
             print(f"{plan.system.name}: {waiting} sentences are not translated yet.")
@@ -195,12 +195,12 @@ def export(
         keys = None
         if experiment is not None:
             from harness.experiment import load_experiment
-            from harness.plan import Translators, load_blocks, make_plan
+            from harness.planning import Translators, load_blocks, make_plan
 
             loaded = load_experiment(experiment)
             blocks = load_blocks(loaded, data_dir=data_dir)
             translators = Translators(loaded, store)
-            plans = make_plan(loaded, blocks, store, translators=translators)
+            plans = make_plan(loaded, blocks, store, translators=translators, data_dir=data_dir)
             keys = [k for plan in plans for cell in plan.cells for k in cell.keys if k is not None]
             keys += [key for made in translators.stored for key in made.keys(blocks)]
         count = export_answers(store, file, keys=keys, model=model, kind=kind)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.cli import cache, listing, serve, train, translate
+from harness.cli import batch, cache, listing, serve, train, translate
 from harness.errors import HarnessError, UsageError
 from harness.report.terminal import visible
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(listing.ls_app, name="ls")
 app.add_typer(cache.app, name="cache")
+app.add_typer(batch.app, name="batch")
 app.command("check")(listing.check)
 app.command("translate")(translate.translate)
 app.command("serve")(serve.serve)
@@ -36,6 +37,10 @@ DataDir = Annotated[
     typer.Option("--data-dir", help="Folder of local corpora (default: $HARNESS_DATA)."),
 ]
 Rule = Annotated[str, typer.Option("--rule", help="Matching rule: gollie, strict or published.")]
+Dollars = Annotated[
+    str | None,
+    typer.Option("--budget", help="Dollars that the run of this results folder may cost in all."),
+]
 File = Annotated[Path, typer.Argument(help="Experiment file, runs/NAME.toml.")]
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most this many examples a language.")
@@ -96,6 +101,11 @@ def run(
             help="Ask anew what was answered, but so: truncated,refused,…",
         ),
     ] = "",
+    budget: Dollars = None,
+    unpriced: Annotated[
+        bool,
+        typer.Option("--unpriced", help="With --budget: ask models of unknown price as well."),
+    ] = False,
     limit: Limit = None,
     data_dir: DataDir = None,
     out: Annotated[
@@ -114,6 +124,8 @@ def run(
             offline=offline,
             refresh=refresh,
             retry=[name.strip() for name in retry.split(",") if name.strip()],
+            budget=budget,
+            unpriced=unpriced,
             limit=limit,
             data_dir=data_dir,
             out=out,
@@ -168,15 +180,22 @@ def preview(
     language: Annotated[
         str | None, typer.Option("--language", help="Take the example from this language.")
     ] = None,
+    budget: Dollars = None,
     limit: Limit = None,
     data_dir: DataDir = None,
 ) -> None:
     """Show each system's exact prompt, its tokens and price, and what is cached; send nothing."""
     from harness.experiment import load_experiment
+    from harness.models.pricing import nano_dollars
     from harness.report.preview import preview as show_preview
 
     show_preview(
-        load_experiment(file), example=example, language=language, limit=limit, data_dir=data_dir
+        load_experiment(file),
+        example=example,
+        language=language,
+        limit=limit,
+        data_dir=data_dir,
+        budget=None if budget is None else nano_dollars(budget),
     )
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from harness.asking import Progress
 from harness.models.pricing import show_cost
+from harness.recording import RunResult
 from harness.records import Answer, Failure
 from harness.report.terminal import visible
-from harness.runner import RunResult
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -40,7 +40,7 @@ class _Count:
 
 @dataclass(slots=True)
 class _System(_Count):
-    """How far a system is, and its languages by the ``id`` of their cell.
+    """How far a system is, and its languages by the ``id`` of their block.
 
     ``cached`` are its examples that need no request; ``cost`` is in nano-dollars, ``None`` once a
     price is unknown; ``started`` is in seconds of the monotonic clock.
@@ -92,16 +92,16 @@ class LiveProgress(Progress):
         system = _System(_name(plan.system.name), len(keys), cached=examples - len(keys))
         for key in keys:
             cell, _ = plan.pending[key]
-            if id(cell) not in system.languages:
+            if id(cell.block) not in system.languages:
                 name = f"  {cell.block.language} ({cell.block.dataset.name})"
-                system.languages[id(cell)] = _Count(_name(name))
-            system.languages[id(cell)].total += 1
+                system.languages[id(cell.block)] = _Count(_name(name))
+            system.languages[id(cell.block)].total += 1
         self._begin(system, f"sending {system.total} requests")
 
     def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
         # Thousands a second come by here: it counts, and another thread draws.
         system = self._system
-        language = system.languages[id(cell)]
+        language = system.languages[id(cell.block)]
         system.done += 1
         language.done += 1
         if isinstance(outcome, Failure):
@@ -112,10 +112,16 @@ class LiveProgress(Progress):
             system.cost = None if outcome.cost is None else system.cost + outcome.cost
         self._say_how_far()
 
-    def stopping(self) -> None:
-        self._say(
-            "harness: stopping; waiting for the answers in flight (interrupt again to leave them)"
+    def note(self, text: str) -> None:
+        self._say(visible(text))
+
+    def stopping(self, *, batched: bool) -> None:
+        what = (
+            "leaving; batches go on at the provider"
+            if batched
+            else "waiting for the answers in flight (interrupt again to leave them)"
         )
+        self._say(f"harness: stopping; {what}")
 
     def reading(self) -> None:
         self._close()
@@ -225,11 +231,19 @@ class LiveProgress(Progress):
             parts.append(f"{result.unsent} not sent")
         if result.stale:
             parts.append(f"{result.stale} not asked anew")
-        parts.append(f"paid {show_cost(result.cost)}")
+        paid = f"paid {show_cost(result.cost)}"
+        if result.cached:
+            paid += f" (what came from the store had cost {show_cost(result.stored)})"
+        parts.append(paid)
         print(" · ".join(parts))
         for message, count in sorted(self._failures.items(), key=lambda item: -item[1])[:3]:
             print(f"  failed {count} ×: {visible(message)}")
-        if not result.complete:
+        if result.over_budget:
+            print(
+                "Stopped by the budget: the next call might have passed it. Every answer paid for "
+                "is stored; the same command with a higher --budget goes on from here."
+            )
+        elif not result.complete:
             first = "when that is mended, " if result.refused else ""
             print(
                 f"The run is incomplete: {first}give the same command again and it goes on from "

@@ -5,7 +5,7 @@ Nothing heavy is imported here; a backend's own module is, when that backend is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from harness.errors import ExperimentError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     from harness.models.base import Backend, Settings
+    from harness.models.pricing import Prices
 
 # Backend name → (module, settings class, backend class).
 _MODULES = {
@@ -61,9 +62,16 @@ def settings_for(
         raise ExperimentError(f"{where}: {complaint(error)}") from None
 
 
-def open_backend(settings: Settings) -> Backend:
-    """The backend of these settings. Connects to nothing and reads no key yet."""
-    return _load(settings.backend, 2)(settings)  # type: ignore[no-any-return]
+def open_backend(
+    settings: Settings, prices: Prices | None = None, peers: Sequence[Backend] = ()
+) -> Backend:
+    """The backend of these settings. Connects to nothing and reads no key yet.
+
+    Args:
+        prices: those of an experiment file, which come before the files of prices.
+        peers: other backends of the same run; those of one endpoint and key share its limits.
+    """
+    return _load(settings.backend, 2)(settings, prices, peers)  # type: ignore[no-any-return]
 
 
 def _load(backend: str, part: int, where: str = "settings") -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +14,8 @@ from harness.records import Answer, Failure, Prompt, Reply
 Wrap = Literal["chat", "completion"]
 #: Whatever the caller tells its requests apart by: an index, a key.
 K = TypeVar("K")
+#: Makes sure that outcomes are stored; they are used only when it has returned.
+Keep = Callable[[Sequence[tuple[K, Answer | Failure]]], Awaitable[None]]
 
 
 class Settings(BaseModel):
@@ -23,6 +25,10 @@ class Settings(BaseModel):
 
     backend: ClassVar[str]
     default_wrap: ClassVar[Wrap] = "chat"
+    #: Whether the same prompt gets the same answer each time.
+    greedy: ClassVar[bool] = False
+    #: What answers can be written in.
+    formats: ClassVar[tuple[str, ...]] = ("python", "json")
     #: The keys whose value is the path of a file.
     paths: ClassVar[tuple[str, ...]] = ()
     #: The keys whose value may be the path of a folder, or a name.
@@ -82,7 +88,10 @@ def body_of(model: str, prompt: Prompt) -> tuple[str, dict[str, Any]]:
     messages = [{"role": "user", "content": prompt.text}]
     if prompt.system:
         messages.insert(0, {"role": "system", "content": prompt.system})
-    return "chat.completions", {"model": model, "messages": messages}
+    body: dict[str, Any] = {"model": model, "messages": messages}
+    if prompt.response_format is not None:
+        body["response_format"] = prompt.response_format
+    return "chat.completions", body
 
 
 class Backend(Protocol):
@@ -115,13 +124,18 @@ class Backend(Protocol):
         ...
 
     def answers(
-        self, requests: Iterable[tuple[K, Mapping[str, Any]]], stop: asyncio.Event | None = None
+        self,
+        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        stop: asyncio.Event | None = None,
+        keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Send requests and yield what came of each, as they complete.
 
-        ``requests`` is read lazily, one more whenever a call may start. At any moment at most
+        ``requests`` is read lazily, one more whenever a call may start. ``keep`` is given what
+        came in together, and is waited for before any of it is yielded. At any moment at most
         ``concurrency`` calls (of a local model: one batch) are in flight or answered and not yet
-        taken by the caller, so that nothing more than those is lost with the process. Closing
+        kept (without ``keep``: not yet taken by the caller), so that nothing more than those is
+        lost with the process. Closing
         the iterator cancels what is in flight. Once ``stop`` is set nothing more is sent, calls
         that wait for another attempt are given up without an outcome, and those in flight are
         waited for.

@@ -1,22 +1,21 @@
 """What a server says when it does not answer, and whether asking again may help.
 
-Codes: https://platform.openai.com/docs/guides/error-codes; the Retry-After header: RFC 9110,
-section 10.2.3. Messages come from the server, so they are shown as one line, without control
-characters and without anything that looks like a key.
+Codes: https://platform.openai.com/docs/guides/error-codes. Messages come from the server, so they
+are shown as one line, without control characters and without anything that looks like a key.
 """
 
 from __future__ import annotations
 
-import email.utils
-import math
+import json
 import os
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from harness.models.flow import TryAgain
+from harness.models.headers import retry_after
 from harness.records import Failure
 
 if TYPE_CHECKING:
@@ -30,15 +29,22 @@ _AGAIN = frozenset({408, 409, 429})
 _TOO_LONG_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _TOO_LONG = re.compile(r"context (?:length|window|size)|maximum (?:context|sequence) length", re.I)
 _FILTERED_CODES = frozenset({"content_filter", "content_policy_violation"})
-# The key, the account, the model or the address is wrong.
-_CONCERNS_ALL = frozenset({401, 402, 403, 404})
+# The key, the account, the model or the address is wrong, or the server has moved.
+_CONCERNS_ALL = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404})
 # Comes as a 429, but no waiting helps against it.
 _QUOTA = "insufficient_quota"
+_UNSUPPORTED_CODES = frozenset({"unsupported_parameter", "unsupported_value"})
+_UNSUPPORTED = re.compile(r"\bunsupported (?:parameter|value): '([\w.]{1,60})'", re.I | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused(Failure):
-    """A failure that every other call of the system would meet as well."""
+    """A failure that every other call of the system would meet as well.
+
+    ``parameter`` is the one that the endpoint does not take, where that is the reason.
+    """
+
+    parameter: str | None = None
 
 
 def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
@@ -50,6 +56,8 @@ def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
     status = error.status_code
     body = error.body
     said = body.get("message") if isinstance(body, Mapping) else None
+    if 300 <= status < 400:
+        said = f"moved to {error.response.headers.get('location', 'nowhere')}"
     message = clean(
         f"HTTP {status}: {said if isinstance(said, str) else error.response.text}", hidden
     )
@@ -59,6 +67,10 @@ def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
         return Refused(message, status)
     if status in _AGAIN or status >= 500:
         raise TryAgain(message, status, retry_after(error.response.headers)) from None
+    unsupported = _UNSUPPORTED.search(message)
+    if status == 400 and (unsupported or codes & _UNSUPPORTED_CODES):
+        named = unsupported[1] if unsupported else error.param
+        return Refused(message, status, parameter=named if isinstance(named, str) else "")
     return Failure(
         message,
         status,
@@ -76,37 +88,32 @@ def transport(error: BaseException) -> str:
     return f"no complete answer: {type(error).__name__}: {error}"
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a response asks to wait, ``None`` where it does not say so in earnest.
-
-    ``retry-after-ms`` (OpenAI's and Azure's) wins over ``retry-after`` in seconds or as a date.
-    """
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) / unit
-        except ValueError:
-            continue
-        return seconds if math.isfinite(seconds) and seconds >= 0 else None
-    try:
-        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, date.timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def secrets(key: str) -> tuple[str, ...]:
-    """Everything secret that the SDK may send: the key, and what the environment adds to it."""
+    """Everything secret that may be sent: the key, and what the environment adds to it."""
+    from urllib.request import getproxies
+
     found = [
         key,
         os.environ.get("OPENAI_ADMIN_KEY", ""),
         os.environ.get("AZURE_OPENAI_AD_TOKEN", ""),
+        os.environ.get("OPENAI_ORG_ID", ""),
+        os.environ.get("OPENAI_PROJECT_ID", ""),
     ]
     for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines():
         value = line.partition(":")[2].strip()
         found += [value, value.split(" ")[-1]]
+    found += [_password(proxy) for proxy in getproxies().values()]
+    # As JSON may spell them: PHP escapes every slash.
+    found += [json.dumps(s)[1:-1].replace("/", spelt) for s in found for spelt in ("/", r"\/")]
     # Longest first, so that no secret survives in part; a very short one would blot out words.
     return tuple(sorted({s for s in found if len(s) >= 6}, key=len, reverse=True))
+
+
+def _password(url: str) -> str:
+    try:
+        return urlsplit(url).password or ""
+    except ValueError:
+        return ""
 
 
 def clean(message: str, hidden: Iterable[str]) -> str:

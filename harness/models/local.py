@@ -19,8 +19,8 @@ from harness.checkpoints import Checkpoint, TextTokenizer, find_checkpoint, load
 from harness.errors import CheckpointError
 from harness.models import batching
 from harness.models.allocation import keep_memory
-from harness.models.base import K, Settings, Wrap, body_of
-from harness.models.pricing import Price, find_price
+from harness.models.base import Backend, K, Keep, Settings, Wrap, body_of
+from harness.models.pricing import Price, Prices, find_price
 from harness.models.replies import read_reply
 from harness.prompting.closing import closes
 from harness.records import Answer, Failure, Prompt, Reply
@@ -41,6 +41,8 @@ class LocalSettings(Settings):
     """
 
     default_wrap: ClassVar[Wrap] = "completion"
+    greedy: ClassVar[bool] = True
+    formats: ClassVar[tuple[str, ...]] = ("python",)
     folders: ClassVar[tuple[str, ...]] = ("model",)
 
     revision: str | None = Field(default=None, min_length=1)
@@ -95,9 +97,11 @@ class LocalBackend:
 
     endpoint: ClassVar[str]
 
-    def __init__(self, settings: LocalSettings) -> None:
+    def __init__(
+        self, settings: LocalSettings, prices: Prices | None = None, _peers: Sequence[Backend] = ()
+    ) -> None:
         self.settings = settings
-        self.price: Price | None = find_price(self.endpoint, settings.model)
+        self.price: Price | None = find_price(self.endpoint, settings.model, prices)
         self._worker: ThreadPoolExecutor | None = None
         self._loaded: tuple[Checkpoint, TextTokenizer, Engine] | None = None
         self._last_prefix: list[int] = []
@@ -177,7 +181,10 @@ class LocalBackend:
         return checkpoint
 
     async def answers(
-        self, requests: Iterable[tuple[K, Mapping[str, Any]]], stop: asyncio.Event | None = None
+        self,
+        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        stop: asyncio.Event | None = None,
+        keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Answer requests, batch by batch, those with the longest prompts first.
 
@@ -196,8 +203,11 @@ class LocalBackend:
                 keys = [key for key, _ in window]
                 steps = await self._run(self._steps, [request for _, request in window], abandoned)
                 while (done := await self._run(next, steps, None)) is not None:
-                    for index, outcome in done:
-                        yield keys[index], outcome
+                    outcomes = [(keys[index], outcome) for index, outcome in done]
+                    if keep is not None and outcomes:
+                        await keep(outcomes)
+                    for item in outcomes:
+                        yield item
                     if stop is not None and stop.is_set():
                         return
         finally:

@@ -1,73 +1,81 @@
-"""Hosted models: any server that speaks OpenAI's protocol, through the openai SDK.
+"""Hosted models: any server that speaks OpenAI's protocol.
 
-The SDK gives authentication, Azure, configuration from the environment and error types; it is
-imported when something is sent, never before. Two of its ways are not taken. Its retries are off,
-since a retry must let go of its slot while it sleeps (:mod:`harness.models.flow`). And it sends on
-its aiohttp client and hands back the raw response, because the text is what is stored: for 2,000
-prompts of 3 kB at 200 ms and 64 in flight (ideal 6.25 s) on a machine with two cores,
+Requests are the openai SDK's (:mod:`harness.models.wire`), but neither its retries nor its models
+are used: a retry must let go of its slot while it sleeps (:mod:`harness.models.flow`), and the
+text of a response is what is stored. For 2,000 prompts of 3 kB at 200 ms and 64 in flight (ideal
+6.25 s) on a machine with two cores, importing included,
 
-    SDK as it comes                    7.6 s, 4.4 s of CPU
-    the same, raw responses            7.1 s, 3.6 s
-    SDK on aiohttp                     7.5 s, 4.0 s
-    the same, raw responses            7.3 s, 2.8 s
-    the same, through client.post      7.1 s, 2.3 s      what is used here
-    the same inside this module        7.1 s, 3.1 s      with its retries, checks and imports
-    aiohttp without the SDK            6.7 s, 0.7 s
+    SDK as it comes                    7.6 s, 3.7 s of CPU
+    the same, raw responses            7.4 s, 3.5 s
+    SDK on aiohttp                     8.1 s, 3.0 s
+    the same, raw responses            7.5 s, 2.4 s
+    the wire alone                     7.4 s, 0.9 s      of that, 0.5 s to import the SDK
+    this module                        7.3 s, 1.0 s      with its pace, retries and checks
+    aiohttp without the SDK            6.8 s, 0.4 s
 
-``benchmarks/transports.py`` measures them again. HTTP/2 is no choice: aiohttp does not speak it,
-and one connection would carry all calls of a run.
+``benchmarks/transports.py`` measures them again, ``benchmarks/throughput.py`` a whole run. HTTP/2
+is no choice: aiohttp does not speak it, and one connection would carry all calls of a run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.errors import CredentialsError, EndpointError
+from harness.errors import EndpointError
 from harness.models import failures, flow
-from harness.models.base import K, body_of
-from harness.models.openai_settings import OPENAI_URL, OpenAISettings
-from harness.models.pricing import find_price
+from harness.models.base import Backend, K, Keep, body_of
+from harness.models.headers import read_quota, retry_after
+from harness.models.openai_settings import PARAMETERS, OpenAISettings
+from harness.models.pricing import Prices, answer_budget, estimate_tokens, find_price
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
-from harness.records import Answer, Failure, Prompt, Reply
+from harness.models.standing import Standing
+from harness.models.wire import Line, Received, TooLarge, Wire, find_key
+from harness.records import Answer, Failure, Prompt, Reply, Usage
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-
-# A server of one's own needs no key, but the SDK insists on one.
-_NO_KEY = "none"
 # How the failure of a call begins that something else than a model's endpoint answered.
 _NO_ENDPOINT = "HTTP 200, but not JSON"
-_KEEPALIVE_S = 30.0
-_CONNECT_S = 10.0
+# What is reserved of a limit on tokens where a request sets no bound.
+_UNBOUNDED_TOKENS = 4096
 
 
 class OpenAIBackend:
-    """A server behind the openai SDK. One connection pool, as large as the concurrency.
+    """A server behind the openai SDK.
 
     Everything that goes wrong with one call is that call's :class:`Failure`. A server that
-    refuses the first calls in a way that concerns all of them (401 to 404, an empty quota, or
-    nobody there) ends the stream with :class:`EndpointError` as soon as the calls in flight are
-    back, unless one of them succeeded; after a first success such answers are failures of their
-    calls alone.
+    refuses calls in a way that concerns all of them (401 to 404, an empty quota, a parameter it
+    does not take, or nobody there) ends the stream with :class:`EndpointError` as soon as the
+    calls in flight are back, unless one of them succeeded: at once if no call ever did, else when
+    it has refused more in a row than are in flight (:class:`~harness.models.standing.Standing`).
+    Refused calls have no outcome then.
+
+    ``peers`` are other backends of the same run; with one that has the same server and key, the
+    connections, the ceiling and the limits are shared.
     """
 
     engine = ""
 
-    def __init__(self, settings: OpenAISettings) -> None:
+    def __init__(
+        self,
+        settings: OpenAISettings,
+        prices: Prices | None = None,
+        peers: Sequence[Backend] = (),
+    ) -> None:
         self.settings = settings
-        self.price = find_price(settings.endpoint, settings.model)
+        price = find_price(settings.endpoint, settings.model, prices)
+        batched = settings.mode == "batch"
+        self.price = price.batched() if batched and price is not None else price
         self._endpoint = settings.endpoint
         self._parameters = settings.parameters
-        self._client: AsyncOpenAI | None = None
-        self._secrets: tuple[str, ...] = ()
+        #: Shared with the peers that have the same server and key.
+        self.line: Line = _line_of(peers, settings) or Line(settings)
+        self.line.join(settings)
+        self._standing = Standing(settings.concurrency)
         self._reached = False
-        self._succeeded = False
-        self._refusal: str | None = None
+        self._cut = False
 
     def __repr__(self) -> str:
         return f"OpenAIBackend(model={self.settings.model!r}, endpoint={self._endpoint!r})"
@@ -84,10 +92,13 @@ class OpenAIBackend:
         Raises:
             CredentialsError: there is none and the server needs one; names the variable.
         """
-        self._key()
+        find_key(self.settings)
 
     async def answers(
-        self, requests: Iterable[tuple[K, Mapping[str, Any]]], stop: asyncio.Event | None = None
+        self,
+        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        stop: asyncio.Event | None = None,
+        keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Send requests, at most ``concurrency`` at a time; yield as they complete.
 
@@ -98,24 +109,29 @@ class OpenAIBackend:
             CredentialsError: as :meth:`check`.
             EndpointError: the server refuses every call.
         """
+        self.line.join(self.settings)
+        self.line.wire(self)
         source = iter(requests)
         while True:
-            # Failures met while it looks as if every call were refused, until the calls in flight
-            # have told. The first answer among them ends the suspicion.
+            self._cut = False
+            # Failures that may be every call's, until an answer shows that they are not.
             held: list[tuple[K, Answer | Failure]] = []
             welcome = self._while_welcome(source)
-            calls = flow.stream(welcome, self._call, self.settings.concurrency, stop)
+            calls = flow.stream(welcome, self._call, self.line.pace, stop, keep)
             async with aclosing(calls):
                 async for key, outcome in calls:
-                    if self._refused:
+                    if isinstance(outcome, Failure) and self._standing.doubts(outcome):
                         held.append((key, outcome))
-                    else:
-                        yield key, outcome
-            if self._refused:
+                        continue
+                    if isinstance(outcome, Answer):
+                        while held:
+                            yield held.pop(0)
+                    yield key, outcome
+            if self._standing.refused:
                 raise EndpointError(self._explain())
             for item in held:
                 yield item
-            if not held:
+            if not self._cut:
                 return
 
     def reply(self, answer: Answer, *, cached: bool) -> Reply:
@@ -123,44 +139,64 @@ class OpenAIBackend:
         return read_reply(answer, cached=cached)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-    @property
-    def _refused(self) -> bool:
-        return self._refusal is not None and not self._succeeded
+        """Close the connections, unless a peer uses them."""
+        await self.line.release(self)
 
     def _while_welcome(self, source: Iterator[Any]) -> Iterator[Any]:
         """The requests, until the server turns out to refuse them all."""
-        while not self._refused:
+        while not self._standing.refused:
             try:
                 yield next(source)
             except StopIteration:
                 return
+        self._cut = True
 
     def _explain(self) -> str:
-        settings = self.settings
-        said = (self._refusal or "").rstrip(" .:")
+        settings, standing = self.settings, self._standing
+        refusal = standing.refusal
+        assert refusal is not None
+        said = refusal.message.rstrip(" .:")
         if not self._reached:
             return (
                 f"{self._endpoint} gives no answer ({said}). Is {settings.base_url} the right "
                 f"base_url, and is the server running?"
+            )
+        if isinstance(refusal, failures.Refused) and refusal.parameter is not None:
+            return f"{self._endpoint} takes no call as it is ({said}). {self._way_out(refusal)}"
+        if standing.answers:
+            return (
+                f"{self._endpoint} refuses every call of model '{settings.model}' now ({said}); "
+                f"{standing.answers} answers before that are stored. Check the key in "
+                f"{settings.api_key_env} and the account, then run it again: it goes on from there."
+            )
+        if not isinstance(refusal, failures.Refused):
+            return (
+                f"{self._endpoint} rejects every request of model '{settings.model}' ({said}). "
+                f'Change or drop = ["…"] the parameter it does not take, or correct the model, '
+                f"wrap or format of the system."
             )
         return (
             f"{self._endpoint} refuses every call of model '{settings.model}' ({said}). Check the "
             f"model's name, base_url ({settings.base_url}) and the key in {settings.api_key_env}."
         )
 
-    async def _call(self, request: Mapping[str, Any], nap: flow.Nap) -> Answer | Failure:
-        if self._client is None:
-            self._client = self._connect()
-        client = self._client
+    def _way_out(self, refusal: failures.Refused) -> str:
+        name = refusal.parameter or ""
+        if name in self.settings.extra_body:
+            return f"Take {name} out of extra_body."
+        if name.partition(".")[0] == "response_format":
+            return 'Ask for answers with format = "python".'
+        if name not in PARAMETERS:
+            return 'Leave a parameter out with drop = ["NAME"] in the system\'s table.'
+        other = " or give max_completion_tokens in its place" if name == "max_tokens" else ""
+        return f'Leave it out with drop = ["{name}"] in the system\'s table{other}.'
+
+    async def _call(self, request: Mapping[str, Any], turn: flow.Turn) -> Answer | Failure:
+        wire = self.line.wire(self)
         try:
             outcome = await flow.persist(
-                lambda: self._attempt(client, request),
-                nap,
+                lambda: self._attempt(wire, request, turn),
+                turn,
                 attempts=self.settings.max_attempts,
                 backoff_s=self.settings.backoff_s,
             )
@@ -168,64 +204,74 @@ class OpenAIBackend:
             raise
         except Exception as error:
             # Whatever a server does to one call, the others go on.
-            return Failure(self._clean(f"{type(error).__name__}: {error}"))
-        if isinstance(outcome, Answer):
-            self._succeeded = True
-        elif isinstance(outcome, failures.Refused) or (
-            # Nobody there, or a web page where a model should be.
-            (not self._reached or outcome.message.startswith(_NO_ENDPOINT))
+            outcome = Failure(self._clean(f"{type(error).__name__}: {error}"))
+        if (
+            isinstance(outcome, Failure)
+            and not self._standing.answers
             and outcome.attempts >= self.settings.max_attempts
+            and (not self._reached or outcome.message.startswith(_NO_ENDPOINT))
         ):
-            self._refusal = outcome.message
+            # Nobody there, or a web page where a model should be.
+            outcome = failures.Refused(outcome.message, outcome.status_code, outcome.attempts)
+        self._standing.note(outcome)
         return outcome
 
-    async def _attempt(self, client: AsyncOpenAI, request: Mapping[str, Any]) -> Answer | Failure:
-        import httpx2
+    async def _attempt(
+        self, wire: Wire, request: Mapping[str, Any], turn: flow.Turn
+    ) -> Answer | Failure:
         from aiohttp import ClientError
-        from openai import APIConnectionError, APIStatusError
 
+        body = request["body"]
+        path = "/chat/completions" if "messages" in body else "/completions"
+        counted = self.line.pace.counts_tokens
+        attempt = await turn.attempt(_tokens(body) if counted else 0)
         started = time.perf_counter()
-        path = "/chat/completions" if "messages" in request["body"] else "/completions"
         try:
-            # The SDK's timeout is between two bytes; a server that trickles never passes it.
-            async with asyncio.timeout(self.settings.timeout_s):
-                response = await client.post(
-                    path,
-                    cast_to=httpx2.Response,
-                    body=request["body"],
-                    options={"security": {"bearer_auth": True}},
-                )
-        except APIStatusError as error:
-            self._reached = True
-            return failures.read(error, self._secrets)
-        except (APIConnectionError, ClientError, TimeoutError) as error:
+            received = await wire.post(path, body, self.settings.timeout_s)
+        except (ClientError, TimeoutError, OSError) as error:
+            attempt.back(used=0)
             message = self._clean(failures.transport(error))
-            if self._reached:
-                raise flow.TryAgain(message) from None
-            raise flow.TryAgain(message, None, self._pause) from None
+            raise flow.TryAgain(message, None, None if self._reached else self._pause) from None
+        except TooLarge:
+            attempt.back()
+            return Failure("a response of more than 32 MB, which is no answer of a model")
         except Exception as error:
             # A prompt that cannot be sent, such as one with half a surrogate pair.
+            attempt.back(used=0)
             return Failure(self._clean(f"could not be sent: {type(error).__name__}: {error}"))
         self._reached = True
-        text = self._text(response.content, response.headers.get("content-type", ""))
-        body = parse_body(text)
-        if body is None or not is_answer(body):
-            raise flow.TryAgain(
-                self._clean(f"HTTP 200, but no completion: {text}"), 200, self._pause
+        quota = read_quota(received.headers)
+        if received.status >= 300:
+            attempt.back(
+                used=0,
+                throttled=received.status == 429,
+                retry_after=retry_after(received.headers),
+                quota=quota,
             )
-        cost = None if self.price is None else self.price.cost(read_usage(body))
-        return Answer(text, time.perf_counter() - started, cost)
-
-    def _text(self, content: bytes, content_type: str) -> str:
-        """The body of a response, less our own key should the server have put it there."""
-        if "json" not in content_type.lower():
-            message = self._clean(f"{_NO_ENDPOINT}: {content_type}")
-            raise flow.TryAgain(message, 200, self._pause)
+            return failures.read(wire.error(received), self.line.secrets)
+        latency = time.perf_counter() - started
+        usage = Usage()
         try:
-            text = content.decode()
+            text = self._text(received)
+            read = parse_body(text)
+            if read is None or not is_answer(read):
+                message = self._clean(f"HTTP 200, but no completion: {text}")
+                raise flow.TryAgain(message, 200, self._pause)
+            usage = read_usage(read)
+        finally:
+            attempt.back(used=_spent(usage), quota=quota)
+        return Answer(text, latency, None if self.price is None else self.price.cost(usage))
+
+    def _text(self, received: Received) -> str:
+        """The body of a response, less our own key should the server have put it there."""
+        kind = received.headers.get("content-type", "")
+        if "json" not in kind.lower():
+            raise flow.TryAgain(self._clean(f"{_NO_ENDPOINT}: {kind}"), 200, self._pause)
+        try:
+            text = received.content.decode()
         except UnicodeDecodeError:
             raise flow.TryAgain("HTTP 200, but not UTF-8", 200, self._pause) from None
-        for secret in self._secrets:
+        for secret in self.line.secrets:
             text = text.replace(secret, failures.HIDDEN)
         return text
 
@@ -236,53 +282,28 @@ class OpenAIBackend:
         Perhaps nobody is there, or something else than a model, which a user wants to know
         before minutes have passed.
         """
-        return None if self._succeeded else 4 * self.settings.backoff_s
+        return None if self._standing.answers else 4 * self.settings.backoff_s
 
     def _clean(self, message: str) -> str:
-        return failures.clean(message, self._secrets)
+        return failures.clean(message, self.line.secrets)
 
-    def _key(self) -> str:
-        settings = self.settings
-        name = settings.api_key_env
-        key = os.environ.get(name, "").strip()
-        if key:
-            if not (key.isascii() and key.isprintable()) or " " in key:
-                raise CredentialsError(f"{name} does not hold a key: it has spaces or odd letters.")
-            return key
-        if settings.provider == "azure" and os.environ.get("AZURE_OPENAI_AD_TOKEN"):
-            return ""
-        azure = settings.provider == "azure"
-        if not azure and settings.base_url != OPENAI_URL and name == "OPENAI_API_KEY":
-            return _NO_KEY
-        where = settings.base_url if azure or settings.base_url != OPENAI_URL else "OpenAI"
-        raise CredentialsError(
-            f"No key for {where}: set the environment variable {name} (export {name}=…), name "
-            f"another with api_key_env, or use a server of your own with base_url."
-        )
 
-    def _connect(self) -> AsyncOpenAI:
-        import httpx2
-        import openai
+def _line_of(peers: Sequence[Backend], settings: OpenAISettings) -> Line | None:
+    for peer in peers:
+        if isinstance(peer, OpenAIBackend) and peer.line.serves(settings):
+            return peer.line
+    return None
 
-        settings = self.settings
-        key = self._key()
-        pool = httpx2.Limits(
-            max_connections=settings.concurrency,
-            max_keepalive_connections=settings.concurrency,
-            keepalive_expiry=_KEEPALIVE_S,
-        )
-        timeout = httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
-        shared: dict[str, Any] = {
-            "max_retries": 0,
-            "timeout": timeout,
-            "http_client": openai.DefaultAioHttpClient(limits=pool, timeout=timeout),
-        }
-        self._secrets = failures.secrets(key if key != _NO_KEY else "")
-        if settings.provider == "azure":
-            return openai.AsyncAzureOpenAI(
-                api_key=key or None,
-                azure_endpoint=settings.base_url,
-                api_version=settings.api_version,
-                **shared,
-            )
-        return openai.AsyncOpenAI(api_key=key, base_url=settings.base_url, **shared)
+
+def _tokens(body: Mapping[str, Any]) -> int:
+    """At most so many tokens does a call count for: its prompt and its whole budget."""
+    texts = [m["content"] for m in body["messages"]] if "messages" in body else [body["prompt"]]
+    prompt = sum(estimate_tokens(text)[1] for text in texts)
+    return prompt + (answer_budget(body) or _UNBOUNDED_TOKENS)
+
+
+def _spent(usage: Usage) -> int | None:
+    """What a call took of a limit on tokens, as far as its answer says."""
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    return usage.prompt_tokens + usage.completion_tokens

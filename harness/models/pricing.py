@@ -7,12 +7,13 @@ correct it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ NANO = 1_000_000_000
 _MILLION = 1_000_000
 _SHIPPED = Path(__file__).with_name("prices.toml")
 _COLUMNS = ("input", "cached_input", "output", "batch")
+# Tokens that an endpoint may put around a message; OpenAI's is known to add 3 or 4.
+_AROUND = 16
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
@@ -39,8 +42,18 @@ class Price:
     cached_input: int
     batch: Decimal | None = None
 
+    def batched(self) -> Price | None:
+        """The prices of a batch call, ``None`` where there are none."""
+        if self.batch is None:
+            return None
+        return Price(
+            input=_rounded(self.input * self.batch),
+            output=_rounded(self.output * self.batch),
+            cached_input=_rounded(self.cached_input * self.batch),
+        )
+
     def cost(self, usage: Usage) -> int | None:
-        """The cost of one live call in nano-dollars, rounded half up; ``None`` without counts.
+        """The cost of one call in nano-dollars, rounded half up; ``None`` without counts.
 
         Cached tokens are part of the prompt's count and reasoning tokens of the answer's, as
         OpenAI's usage object has them; cached ones beyond the prompt's count are not believed.
@@ -59,24 +72,72 @@ class Price:
         )
         return (2 * millionths + _MILLION) // (2 * _MILLION)
 
+    def worst(self, body: Mapping[str, Any]) -> int | None:
+        """The most that the call of a request body can cost, in nano-dollars.
 
-def find_price(provider: str, model: str) -> Price | None:
+        No byte-level tokenizer makes more tokens than a text has bytes; what the endpoint puts
+        around the messages is allowed for. ``None`` where the answer has no budget.
+        """
+        answer = answer_budget(body)
+        if answer is None:
+            return None
+        sent = sum(len(text.encode("utf-8", "surrogatepass")) for text in _sent_texts(body))
+        tokens = sent + _AROUND * (1 + len(body.get("messages", ())))
+        # A price list may have tokens from the cache cost more, but never both prices.
+        return self.of(0, answer) + max(self.of(tokens, 0), self.of(0, 0, tokens))
+
+
+#: Prices of an experiment file: provider → model → price.
+Prices = Mapping[str, Mapping[str, Price]]
+
+
+def find_price(provider: str, model: str, own: Prices | None = None) -> Price | None:
     """The price of a provider's model, ``None`` where no table knows it.
 
-    Tables in order of precedence: the user's (``HARNESS_PRICES``, else ``prices.toml`` in the
-    user configuration folder), then the one that ships. In each, the model's own row comes
-    before that of the name without its date, and that before ``"*"``.
+    Tables in order of precedence: ``own`` (the experiment file's), the user's
+    (``HARNESS_PRICES``, else ``prices.toml`` in the user configuration folder), then the one
+    that ships. In each, the model's own row comes before that of the name without its date, and
+    that before ``"*"``.
 
     Raises:
         UsageError: a price file that cannot be read.
     """
     names = (model, _SNAPSHOT.sub("", model), "*")
-    for path in _files():
-        rows = _load(path, path.stat().st_mtime_ns).get(provider, {})
+    for table in (own or {}, *(_load(path, path.stat().st_mtime_ns) for path in _files())):
+        rows = table.get(provider, {})
         for name in names:
             if name in rows:
                 return rows[name]
     return None
+
+
+def read_prices(document: Mapping[str, Any], where: str) -> dict[str, dict[str, Price]]:
+    """A table of prices as a file has it: provider → model → row; other keys are passed over.
+
+    Raises:
+        UsageError: a row that is no price; begins with ``where`` and names the row.
+    """
+    return {
+        provider: {name: _price(row, f"{where}: {provider}.{name}") for name, row in rows.items()}
+        for provider, rows in document.items()
+        if isinstance(rows, Mapping)
+    }
+
+
+def answer_budget(body: Mapping[str, Any]) -> int | None:
+    """The most tokens that may answer a request body, ``None`` where it sets no bound."""
+    budget = body.get("max_completion_tokens") or body.get("max_tokens")
+    return budget if isinstance(budget, int) else None
+
+
+def _sent_texts(body: Mapping[str, Any]) -> Iterator[str]:
+    if "prompt" in body:
+        yield body["prompt"]
+    for message in body.get("messages", ()):
+        yield message["content"]
+    # Some providers put the schema into the prompt.
+    if "response_format" in body:
+        yield json.dumps(body["response_format"])
 
 
 def list_prices() -> list[tuple[str, str, str, str, str]]:
@@ -178,11 +239,11 @@ def _load(path: Path, _modified: int) -> dict[str, dict[str, Price]]:
             document = tomllib.load(file, parse_float=Decimal)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a readable price file: {error}.") from None
-    return {
-        provider: {model: _price(row, f"{path}: {provider}.{model}") for model, row in rows.items()}
-        for provider, rows in document.items()
-        if isinstance(rows, Mapping)
-    }
+    return read_prices(document, str(path))
+
+
+def _rounded(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_HALF_UP))
 
 
 def _price(row: Any, where: str) -> Price:

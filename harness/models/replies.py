@@ -50,15 +50,22 @@ def read_reply(answer: Answer, *, cached: bool) -> Reply:
 
 
 def read_usage(body: Mapping[str, Any]) -> Usage:
-    """The token counts of a response body."""
+    """The token counts of a response body.
+
+    Hidden reasoning is part of ``completion_tokens``, as OpenAI counts it. A server whose total
+    shows that it counts it beside them (https://docs.x.ai/docs/guides/reasoning) is read so, too.
+    """
     usage = _mapping(body.get("usage"))
+    prompt, written = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    reasoning = _count(_mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    total = _count(usage.get("total_tokens"))
+    if reasoning and total == (prompt or 0) + (written or 0) + reasoning and written is not None:
+        written += reasoning
     return Usage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
+        prompt_tokens=prompt,
+        completion_tokens=written,
         cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=_count(
-            _mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")
-        ),
+        reasoning_tokens=reasoning,
     )
 
 

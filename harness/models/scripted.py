@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,13 +20,25 @@ from pydantic import Field, model_validator
 
 from harness.errors import ExperimentError, unknown
 from harness.models import flow
-from harness.models.base import CallSettings, K, body_of
-from harness.models.pricing import find_price
-from harness.models.replies import read_reply
+from harness.models.base import Backend, CallSettings, K, Keep, body_of
+from harness.models.pricing import Prices, find_price
+from harness.models.replies import read_reply, read_usage
+from harness.prompting.json_answers import as_json
 from harness.records import Answer, Failure, Prompt, Reply
 
-Fault = Literal["429", "500", "drop"]
+Fault = Literal["429", "500", "drop", "hang", "half", "garble", "web_page"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+#: How an attempt may fail, and the setting that holds the probability of it.
+FAULTS: Mapping[Fault, str] = {
+    "429": "error_429",
+    "500": "error_500",
+    "drop": "drop",
+    "hang": "hang",
+    "half": "half",
+    "garble": "garble",
+    "web_page": "web_page",
+}
 
 # Part of every request: what a rule answers may change with a version, and then is asked anew.
 _VERSION = 1
@@ -50,9 +62,21 @@ class ScriptedSettings(CallSettings):
 
     ``model`` is a rule: ``capitals`` (a small tagger that reads the prompt) or ``empty``.
     ``answers`` is a JSONL file of replies that come before the rule, each with ``reply`` and
-    either ``prompt_sha256`` or ``contains``, a piece of the prompt. ``error_429``, ``error_500``,
-    ``drop`` and ``truncate`` are probabilities; the first three are of an attempt, the last is of
-    an answer. ``latency_s`` and ``retry_after_s`` are seconds.
+    either ``prompt_sha256`` or ``contains``, a piece of the prompt. ``latency_s`` of every attempt
+    and ``retry_after_s`` of a 429 are seconds.
+
+    Probabilities of an answer: ``truncate`` (cut, ``length``) and ``null`` (no content, ``stop``).
+    Of an attempt: ``error_429``, ``error_500`` and ``drop`` (half an answer, then the connection
+    ends).
+
+    Behind the server alone, and without effect in this process: ``hang`` (no answer at all until
+    the client leaves), ``half`` (half of one, then silence until it leaves), ``garble`` (broken
+    JSON) and ``web_page`` (a 200 with HTML), probabilities of an attempt; ``storm_s``, seconds from
+    the first request on in which all get a 429; ``key_expires_after`` so many answers, from when on
+    all get a 401; ``rpm`` and ``tpm``, limits of requests and tokens a minute as
+    :class:`harness.models.server_faults.Limit` keeps them, and ``window``, their kind;
+    ``batch_latency_s``, how long a batch takes, and ``batch_error`` and ``batch_expire``,
+    probabilities of a request of a batch (it gets a 500, or is not reached).
     """
 
     backend: ClassVar[str] = "scripted"
@@ -64,8 +88,21 @@ class ScriptedSettings(CallSettings):
     error_429: Probability = 0.0
     error_500: Probability = 0.0
     drop: Probability = 0.0
+    hang: Probability = 0.0
+    half: Probability = 0.0
+    garble: Probability = 0.0
+    web_page: Probability = 0.0
     truncate: Probability = 0.0
+    null: Probability = 0.0
     retry_after_s: float = Field(default=1.0, ge=0, le=3600)
+    storm_s: float = Field(default=0.0, ge=0, le=3600)
+    key_expires_after: int | None = Field(default=None, ge=0)
+    rpm: float | None = Field(default=None, gt=0)
+    tpm: float | None = Field(default=None, gt=0)
+    window: Literal["bucket", "fixed"] = "bucket"
+    batch_latency_s: float = Field(default=0.0, ge=0, le=86_400)
+    batch_error: Probability = 0.0
+    batch_expire: Probability = 0.0
     seed: int = 0
     max_tokens: int = Field(default=512, ge=1)
     max_attempts: int = Field(default=10, ge=8)
@@ -74,8 +111,8 @@ class ScriptedSettings(CallSettings):
     def _possible(self) -> ScriptedSettings:
         if self.model not in RULES:
             raise ValueError(unknown("rule", self.model, RULES))
-        if self.error_429 + self.error_500 + self.drop > 1:
-            raise ValueError("error_429, error_500 and drop add up to more than 1")
+        if sum(getattr(self, name) for name in FAULTS.values()) > 1:
+            raise ValueError(f"{', '.join(FAULTS.values())} add up to more than 1")
         return self
 
 
@@ -85,6 +122,8 @@ class Script:
     def __init__(self, settings: ScriptedSettings) -> None:
         self.settings = settings
         self._rule = RULES[settings.model]
+        chances = ((fault, getattr(settings, name)) for fault, name in FAULTS.items())
+        self._chances = [(fault, chance) for fault, chance in chances if chance]
         self._by_hash: dict[str, str] = {}
         self._by_piece: list[tuple[str, str]] = []
         self.answers_sha256: str | None = None
@@ -93,16 +132,13 @@ class Script:
 
     def fault(self, request: bytes, attempt: int) -> Fault | None:
         """How an attempt at a request (its bytes; attempts count from 0) fails, if it does."""
+        if not self._chances:
+            return None
         draw = self._draw(request, f"attempt {attempt}")
-        settings = self.settings
-        for fault, probability in (
-            ("429", settings.error_429),
-            ("500", settings.error_500),
-            ("drop", settings.drop),
-        ):
-            draw -= probability
+        for fault, chance in self._chances:
+            draw -= chance
             if draw < 0:
-                return fault  # type: ignore[return-value]
+                return fault
         return None
 
     def response(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,16 +149,21 @@ class Script:
         asked = json.dumps(body, sort_keys=True).encode()
         digest = hashlib.sha256(asked).hexdigest()
         text, finish = self._reply(prompt), "stop"
-        if self._draw(asked, "truncate") < self.settings.truncate:
+        if isinstance(body.get("response_format"), Mapping):
+            text = as_json(text, body["response_format"])
+        if self._happens("truncate", asked):
             text, finish = text[: int(len(text) * self._draw(asked, "length"))], "length"
         budget = body.get("max_completion_tokens") or body.get("max_tokens")
         if isinstance(budget, int) and _tokens(text) > budget:
             text, finish = text.encode()[: 4 * budget].decode("utf-8", "ignore"), "length"
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
+        content: str | None = text
+        if self._happens("null", asked):
+            content, choice["finish_reason"] = None, "stop"
         if chat:
-            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+            choice["message"] = {"role": "assistant", "content": content, "refusal": None}
         else:
-            choice["text"] = text
+            choice["text"] = content
         read, written = sum(map(_tokens, texts)), _tokens(text)
         return {
             "id": f"scripted-{digest[:24]}",
@@ -147,6 +188,11 @@ class Script:
             if piece in prompt:
                 return reply
         return self._rule(prompt)
+
+    def _happens(self, flaw: str, request: bytes) -> bool:
+        """Whether the answer to a request has a flaw, by the setting of that name."""
+        chance: float = getattr(self.settings, flaw)
+        return chance > 0 and self._draw(request, flaw) < chance
 
     def _draw(self, request: bytes, what: str) -> float:
         """A number in [0, 1) that the seed, the request and the occasion determine."""
@@ -184,15 +230,22 @@ class ScriptedBackend:
 
     engine = ""
 
-    def __init__(self, settings: ScriptedSettings) -> None:
+    def __init__(
+        self,
+        settings: ScriptedSettings,
+        prices: Prices | None = None,
+        _peers: Sequence[Backend] = (),
+    ) -> None:
         self.settings = settings
         self.script = Script(settings)
-        self.price = find_price("scripted", settings.model)
+        self.price = find_price("scripted", settings.model, prices)
         self._script_identity: dict[str, Any] = {"version": _VERSION}
         if settings.answers is not None:
             self._script_identity["answers_sha256"] = self.script.answers_sha256
-        if settings.truncate:
-            self._script_identity |= {"truncate": settings.truncate, "seed": settings.seed}
+        flaws = {"truncate": settings.truncate, "null": settings.null}
+        if any(flaws.values()):
+            chances = {name: chance for name, chance in flaws.items() if chance}
+            self._script_identity |= chances | {"seed": settings.seed}
 
     def __repr__(self) -> str:
         return f"ScriptedBackend({self.settings!r})"
@@ -213,36 +266,48 @@ class ScriptedBackend:
         """Nothing is needed."""
 
     async def answers(
-        self, requests: Iterable[tuple[K, Mapping[str, Any]]], stop: asyncio.Event | None = None
+        self,
+        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        stop: asyncio.Event | None = None,
+        keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Answer requests as they complete; faults are met as a hosted backend meets them."""
-        calls = flow.stream(requests, self._call, self.settings.concurrency, stop)
+        calls = flow.stream(requests, self._call, self.settings.concurrency, stop, keep)
         async with aclosing(calls):
             async for key, outcome in calls:
                 yield key, outcome
 
-    async def _call(self, request: Mapping[str, Any], nap: flow.Nap) -> Answer | Failure:
+    async def _call(self, request: Mapping[str, Any], turn: flow.Turn) -> Answer | Failure:
         attempts = 0
         asked = json.dumps(request, sort_keys=True).encode()
 
         async def attempt() -> Answer | Failure:
             nonlocal attempts
+            sent = await turn.attempt()
             attempts += 1
             started = time.perf_counter()
             await asyncio.sleep(self.settings.latency_s)
-            match self.script.fault(asked, attempts - 1):
+            fault = self.script.fault(asked, attempts - 1)
+            pause = self.settings.retry_after_s if fault == "429" else None
+            sent.back(throttled=fault == "429", retry_after=pause)
+            match fault:
                 case "429":
-                    raise flow.TryAgain("scripted 429", 429, self.settings.retry_after_s)
+                    raise flow.TryAgain("scripted 429", 429, pause)
                 case "500":
                     raise flow.TryAgain("scripted 500", 500)
                 case "drop":
                     raise flow.TryAgain("scripted dropped connection")
-            response = json.dumps(self.script.response(request["body"]), ensure_ascii=False)
-            return Answer(response, time.perf_counter() - started, 0)
+            body = self.script.response(request["body"])
+            response = json.dumps(body, ensure_ascii=False)
+            cost = None if self.price is None else self.price.cost(read_usage(body))
+            return Answer(response, time.perf_counter() - started, cost)
 
         settings = self.settings
         return await flow.persist(
-            attempt, nap, attempts=settings.max_attempts, backoff_s=min(0.5, settings.retry_after_s)
+            attempt,
+            turn,
+            attempts=settings.max_attempts,
+            backoff_s=min(0.5, settings.retry_after_s),
         )
 
     def reply(self, answer: Answer, *, cached: bool) -> Reply:
@@ -256,6 +321,13 @@ class ScriptedBackend:
 def _tokens(text: str) -> int:
     """A token is four bytes here."""
     return (len(text.encode()) + 3) // 4
+
+
+def asked_tokens(body: Mapping[str, Any]) -> int:
+    """The most tokens that a request body can use: those of its prompt, and its answer budget."""
+    texts = _contents(body["messages"]) if "messages" in body else [_text(body.get("prompt"))]
+    budget = body.get("max_completion_tokens") or body.get("max_tokens")
+    return sum(map(_tokens, texts)) + (budget if isinstance(budget, int) else 0)
 
 
 def _contents(messages: Any) -> list[str]:

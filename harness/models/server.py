@@ -3,8 +3,7 @@
 ``POST /v1/chat/completions`` and ``/v1/completions`` answer, ``GET /v1/models`` lists the model,
 ``GET /health`` says ok once the model is loaded, and ``GET /stats`` counts what was asked and
 answered, so that a test can tell whether anything was lost or paid for twice. A script's faults
-happen on the wire: a 429 with its Retry-After, a 500, a connection that ends before the answer
-does.
+happen on the wire (:mod:`harness.models.server_faults`).
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from harness.models import BACKENDS, open_backend
 from harness.models.base import Settings
 from harness.models.scripted import ScriptedSettings
 from harness.models.server_answers import Answerer, Local, Scripted, dump
+from harness.models.server_batches import BatchDesk
+from harness.models.server_faults import KINDS, WIRE
 from harness.models.server_requests import Refusal, read_body
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Stats:
             "distinct": len(self.attempts),
             "answered": self.answered.total(),
             "answered_twice": sum(count > 1 for count in self.answered.values()),
-            "faults": {kind: self.faults[kind] for kind in ("429", "500", "drop")},
+            "faults": {kind: self.faults[kind] for kind in KINDS},
             "abandoned": self.abandoned,
             "in_flight": self.in_flight,
             "most_in_flight": self.most_in_flight,
@@ -96,6 +97,7 @@ class Server:
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/stats", self._stats)
+        BatchDesk(self.settings, self.answerer, self.stats).add_to(app)
         return app
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
@@ -113,8 +115,6 @@ class Server:
             self.stats.in_flight -= 1
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        from aiohttp import web
-
         chat = request.path.endswith("/chat/completions")
         sent = await request.read()
         body = read_body(sent, chat=chat)
@@ -122,9 +122,9 @@ class Server:
         attempt = self.stats.attempts[digest]
         self.stats.attempts[digest] += 1
         response = await self.answerer.answer(body, chat=chat, digest=digest, attempt=attempt)
-        if response.broken:
-            return await _half(request, response.content)
-        whole = web.Response(body=response.content, content_type="application/json")
+        if response.fault is not None:
+            return await WIRE[response.fault](request, response.content)
+        whole = _whole(response.content, 200, response.headers)
         await whole.prepare(request)
         await whole.write_eof()
         self.stats.answered[digest] += 1
@@ -221,24 +221,15 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> N
     asyncio.run(main())
 
 
-async def _half(request: web.Request, response: bytes) -> web.StreamResponse:
-    """Send half of an answer that was announced whole, and hang up."""
-    from aiohttp import web
-
-    half = web.StreamResponse(headers={"Content-Length": str(len(response))})
-    half.content_type = "application/json"
-    await half.prepare(request)
-    await half.write(response[: len(response) // 2])
-    if request.transport is not None:
-        request.transport.close()
-    return half
-
-
 def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return _whole(dump(body), status, headers)
+
+
+def _whole(content: bytes, status: int, headers: Mapping[str, str] | None) -> web.Response:
     from aiohttp import web
 
     return web.Response(
-        body=dump(body), status=status, headers=headers, content_type="application/json"
+        body=content, status=status, headers=headers, content_type="application/json"
     )
 
 

@@ -13,12 +13,13 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.errors import EndpointError, HarnessError
 from harness.models.base import Backend, Settings
 from harness.models.scripted import Script, ScriptedSettings
+from harness.models.server_faults import Gate, limited
 from harness.models.server_requests import Asked, Refusal, read_asked
 from harness.records import Answer, Failure, Prompt
 
@@ -31,10 +32,11 @@ _MOST_QUIETS = 10
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer ready for the wire, which is to break off half-way if it is a broken one."""
+    """An answer ready for the wire, and how it goes wrong there, if it does."""
 
     content: bytes
-    broken: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    fault: str | None = None
 
 
 class Answerer(Protocol):
@@ -87,6 +89,7 @@ class Scripted:
         self._settings = settings
         self._script = Script(settings)
         self._faults = faults
+        self._gate = Gate(settings, faults)
 
     async def start(self) -> None:
         """It is ready."""
@@ -96,19 +99,22 @@ class Scripted:
     ) -> Response:
         """Answer, or fail, as the script has it."""
         started = time.monotonic()
+        charged = self._gate.enter(body)
         fault = self._script.fault(digest, attempt)
-        response = b"" if fault in ("429", "500") else dump(self._script.response(body))
+        used, content = None, b""
+        if fault not in ("429", "500"):
+            response = self._script.response(body)
+            used, content = response["usage"]["total_tokens"], dump(response)
         await asyncio.sleep(self._settings.latency_s - (time.monotonic() - started))
+        self._gate.settle(charged, used if fault is None else None)
         if fault is not None:
             self._faults[fault] += 1
         if fault == "429":
-            wait = {"Retry-After": f"{self._settings.retry_after_s:g}"}
-            code = "rate_limit_exceeded"
-            raise Refusal(429, "scripted rate limit", code, kind=code, headers=wait)
+            raise limited("scripted rate limit", self._settings.retry_after_s)
         if fault == "500":
             code = "server_error"
             raise Refusal(500, "scripted server error", code, kind=code)
-        return Response(response, broken=fault == "drop")
+        return Response(content, self._gate.headers(), fault)
 
     async def drain(self) -> None:
         """Nothing is worth waiting for."""

@@ -18,7 +18,7 @@ from harness.errors import UsageError, unknown
 from harness.models.pricing import show_cost
 from harness.report.rows import Comparison, ScoreRow
 from harness.report.tally import Tally
-from harness.report.terminal import visible
+from harness.report.terminal import inert, unmarked, visible
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
@@ -70,7 +70,7 @@ def _csv(comparison: Comparison) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
-    return visible(value) if isinstance(value, str) else value
+    return inert(value) if isinstance(value, str) else value
 
 
 def wide(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -271,9 +271,7 @@ def _short(number: int | None) -> str:
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return (
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        )
+        return "| " + " | ".join(map(unmarked, cells)) + " |"
 
     rule = ["---" if name in ("dataset", "language") else "---:" for name in header]
     return "\n".join([line(header), line(rule), *map(line, rows)]) + "\n"

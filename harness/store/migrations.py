@@ -49,7 +49,63 @@ def m001_answers(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX answers_prompt ON answers (prompt)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_answers,)
+def m002_batches(db: sqlite3.Connection) -> None:
+    """The batches that were submitted, and the keys whose answers are still out with them.
+
+    ``nonce`` is our own name of a batch, which its metadata carries; ``remote`` is the provider's
+    id, NULL until it is known. ``base_url``, ``api_version`` (Azure's) and ``api_key_env`` (a
+    variable's name) are where to ask for it. ``created`` and ``touched``, the last step of its
+    submission, are in microseconds since 1970; ``owner`` is the process that submits it.
+    ``done`` and ``failed`` are the provider's counts when it was last asked.
+
+    A row of ``batch_claims`` goes with the answer of its key, in one transaction, so that no key
+    is out twice and no answer is stored twice. ``worst`` is the most that the request can cost,
+    in nano-dollars, NULL where that is unknown.
+    """
+    db.execute(
+        """
+        CREATE TABLE batches (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            nonce TEXT NOT NULL,
+            remote TEXT,
+            endpoint TEXT NOT NULL,
+            model TEXT NOT NULL,
+            url TEXT NOT NULL,
+            base_url TEXT NOT NULL,
+            api_version TEXT,
+            api_key_env TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            touched INTEGER NOT NULL,
+            owner TEXT NOT NULL,
+            status TEXT NOT NULL,
+            requests INTEGER NOT NULL,
+            done INTEGER,
+            failed INTEGER
+        )
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE batch_claims (
+            key BLOB PRIMARY KEY,
+            batch INTEGER NOT NULL,
+            worst INTEGER
+        ) WITHOUT ROWID
+        """
+    )
+    db.execute("CREATE INDEX batch_claims_batch ON batch_claims (batch)")
+
+
+def m003_spending(db: sqlite3.Connection) -> None:
+    """What each run has paid so far, in nano-dollars; written together with the answers."""
+    db.execute("CREATE TABLE spending (run TEXT PRIMARY KEY, nano INTEGER NOT NULL)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    m001_answers,
+    m002_batches,
+    m003_spending,
+)
 
 _LEDGER = "harness_migrations"
 

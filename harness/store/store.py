@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -21,6 +21,8 @@ from harness.store.key import canonical, identity, key_of
 from harness.store.opening import advice, open_read_only, open_writable
 from harness.store.summary import endpoint_of, model_of, prompt_hash, served_model
 
+#: A key, the request that it is the key of, and the answer to that.
+Answered = tuple[str, Mapping[str, Any], Answer]
 #: What an answer is an answer to.
 KINDS = ("completion", "translation")
 
@@ -34,6 +36,12 @@ _PUT = """
         -- later than every answer this key has, even where the clock was set back
         max(:now, coalesce((SELECT max(created) + 1 FROM answers WHERE key = :key), 0)),
         :latency_s, :cost, :version, :response, :request)
+"""
+
+
+_SPEND = """
+    INSERT INTO spending VALUES (?, ?)
+    ON CONFLICT (run) DO UPDATE SET nano = nano + excluded.nano
 """
 
 
@@ -60,14 +68,17 @@ class Store:
     the file.
 
     ``read_only`` never writes, and works in a folder that cannot be written; there a missing
-    file is an error.
+    file is an error. ``run`` names whom the cost of added answers is put down to.
 
     Every method raises :class:`~harness.errors.StoreError` where the file cannot be used.
     """
 
-    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | None = None, *, read_only: bool = False, run: str | None = None
+    ) -> None:
         self.path = default_path() if path is None else Path(path)
         self.read_only = read_only
+        self.run = run
         self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -95,11 +106,14 @@ class Store:
             StoreError: nothing was stored (disk full, no permission, …).
             UsageError: ``key`` is not the key of ``request``, or ``kind`` is none of ``KINDS``.
         """
-        with self.writing() as db:
-            now = time.time_ns() // 1000
-            db.execute(
-                _PUT, row(key, request, answer, kind=kind, version=__version__) | {"now": now}
-            )
+        self.put_many([(key, request, answer)], kind=kind)
+
+    def put_many(self, entries: Sequence[Answered], *, kind: str = "completion") -> None:
+        """Add answers as :meth:`put` does, all or none of them."""
+        # Made before the lock is taken: others wait for it.
+        rows = [row(*entry, kind=kind, version=__version__) for entry in entries]
+        with self.transaction(write=True) as db:
+            insert(db, rows, self.run)
 
     def prepare(self) -> None:
         """Make sure that answers can be stored, before one is paid for.
@@ -146,6 +160,11 @@ class Store:
             blobs = {blob for (blob,) in self.rows(sql, [*chunk.values(), earliest])}
             stored.update(key for key, blob in chunk.items() if blob in blobs)
         return stored
+
+    def spent(self, run: str) -> int:
+        """What answers put down to a run have cost so far, in nano-dollars; unknown costs are 0."""
+        rows = self.rows("SELECT nano FROM spending WHERE run = ?", (run,))
+        return int(rows[0][0]) if rows else 0
 
     def asked_of(self, model: str, *, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
         """Every stored request that a model of this name answered, with its response."""
@@ -215,6 +234,15 @@ class Store:
             yield
         except (sqlite3.DatabaseError, OSError) as error:
             raise StoreError(advice(error, self.path)) from error
+
+
+def insert(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], run: str | None) -> None:
+    """Add answers, as :func:`row` has them, within a transaction; put their cost down to a run."""
+    now = {"now": time.time_ns() // 1000}
+    for columns in rows:
+        db.execute(_PUT, {**columns, **now})
+    if run is not None:
+        db.execute(_SPEND, (run, sum(columns["cost"] or 0 for columns in rows)))
 
 
 def row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.models.pricing import Prices
 from harness.store import Store
 from harness.translation.model import ModelTranslator
 from harness.translation.nllb import NllbTranslator
@@ -28,8 +29,12 @@ __all__ = [
 ]
 
 
-def open_translator(entry: TranslationEntry, store: Store) -> Translator:
+def open_translator(
+    entry: TranslationEntry, store: Store, prices: Prices | None = None
+) -> Translator:
     """The translator of a ``[translation]`` table. Loads no engine and asks no model.
+
+    ``prices`` are those of an experiment file.
 
     Raises:
         TranslationError: a translation file cannot be read, or a line of it is wrong.
@@ -42,6 +47,6 @@ def open_translator(entry: TranslationEntry, store: Store) -> Translator:
         case NllbEntry():
             return NllbTranslator(entry, store)
         case ModelEntry():
-            return ModelTranslator(entry, store)
+            return ModelTranslator(entry, store, prices)
         case _:
             return ReferenceTranslator()

@@ -9,6 +9,7 @@ from harness.data import catalog
 from harness.data.block import Block
 from harness.data.dataset import UNDETERMINED
 from harness.models import open_backend
+from harness.models.pricing import Prices
 from harness.prompting.render import find_translation
 from harness.records import Answer, Prompt
 from harness.store import Store
@@ -28,10 +29,10 @@ class ModelTranslator(StoredTranslator):
 
     source = "model"
 
-    def __init__(self, entry: ModelEntry, store: Store) -> None:
+    def __init__(self, entry: ModelEntry, store: Store, prices: Prices | None = None) -> None:
         super().__init__(store)
         self.entry = entry
-        self.backend = open_backend(entry.settings)
+        self.backend = open_backend(entry.settings, prices)
         self.template = find_translation(entry.template)
         self.identity = (
             f"{entry.backend}:{entry.settings.model}"

@@ -18,7 +18,7 @@ import pytest
 
 from harness.cli.progress import LiveProgress
 from harness.experiment import load_experiment
-from harness.plan import load_blocks, make_plan
+from harness.planning import load_blocks, make_plan
 from harness.records import Answer, Failure
 from harness.store import Store
 

@@ -132,3 +132,17 @@ def test_what_counts_as_an_answer() -> None:
     assert not is_answer({"choices": None})
     assert parse_body("[1]") is None
     assert read_usage(completion()) == Usage(1000, 10)
+
+
+@pytest.mark.parametrize(("total", "completion_tokens"), [(160, 50), (200, 90), (None, 50)])
+def test_hidden_reasoning_is_part_of_what_was_written(
+    total: int | None, completion_tokens: int
+) -> None:
+    """OpenAI counts it inside, others beside; the total tells."""
+    usage = {
+        "prompt_tokens": 110,
+        "completion_tokens": 50,
+        "total_tokens": total,
+        "completion_tokens_details": {"reasoning_tokens": 40},
+    }
+    assert read_usage({"usage": usage}) == Usage(110, completion_tokens, None, 40)

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import ExperimentError, HarnessError, UnknownNameError
 from harness.models import BACKENDS, open_backend, settings_for
+from harness.records import Prompt
 
 
 def _hosted(**values: Any) -> Any:
@@ -80,6 +81,13 @@ def test_an_unknown_backend_names_the_choices() -> None:
         ({"extra_body": {"messages": []}}, "messages cannot be given here"),
         ({"extra_body": {"temperature": 1}}, "temperature cannot be given here"),
         ({"extra_body": {"x": float("nan")}}, "only what JSON can hold"),
+        ({"drop": ["temprature"]}, "Unknown parameter 'temprature'. Did you mean 'temperature'?"),
+        ({"drop": ["model"]}, "Choices: temperature, max_tokens, max_completion_tokens, "),
+        ({"drop": "temperature"}, "`drop`: a list is needed"),
+        ({"mode": "bath"}, "`mode`: this must be 'live' or 'batch'"),
+        ({"rpm": 0}, "`rpm`"),
+        ({"tpm": -1.0}, "`tpm`"),
+        ({"poll_s": 0}, "`poll_s`"),
         ({"provider": "azure"}, "AZURE_OPENAI_ENDPOINT"),
         ({"provider": "azure", "base_url": "https://r.azure.com"}, "OPENAI_API_VERSION"),
     ],
@@ -152,6 +160,10 @@ def test_parameters_that_are_not_set_are_not_sent() -> None:
         "max_completion_tokens": 9,
         "reasoning_effort": "low",
     }
+    assert _hosted(reasoning_effort="low").parameters == {
+        "max_completion_tokens": 4096,
+        "reasoning_effort": "low",
+    }
     full = _hosted(
         temperature=0.5,
         top_p=1.0,
@@ -172,8 +184,49 @@ def test_parameters_that_are_not_set_are_not_sent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        *((name, True) for name in ("o1", "o1-mini", "o3", "o3-pro", "o4-mini-2025-04-16")),
+        *((name, True) for name in ("gpt-5", "gpt-5-nano", "gpt-5.1", "gpt-5-2025-08-07")),
+        *((name, True) for name in ("openai/o3-mini", "ft:o4-mini:org::id")),
+        *((name, False) for name in ("gpt-5-chat", "gpt-5-chat-latest", "openai/gpt-5-chat")),
+        *((name, False) for name in ("gpt-4o", "gpt-4o-mini", "chatgpt-4o-latest", "gpt-50")),
+        *((name, False) for name in ("olmo-3", "o", "lab/o-model", "gollie", "phi-o3")),
+    ],
+)
+def test_models_that_reason_get_no_temperature_and_a_budget_of_their_own(
+    model: str, reasons: bool
+) -> None:
+    assert _hosted(model=model).parameters == (
+        {"max_completion_tokens": 4096} if reasons else {"temperature": 0, "max_tokens": 512}
+    )
+    given = {"temperature": 1, "max_tokens": 9}
+    assert _hosted(model=model, **given).parameters == given
+
+
+def test_what_is_dropped_is_not_sent() -> None:
+    assert _hosted(drop=["temperature"]).parameters == {"max_tokens": 512}
+    assert _hosted(seed=3, drop=["max_tokens", "seed"]).parameters == {"temperature": 0}
+    assert _hosted(model="o3", drop=["max_completion_tokens"]).parameters == {}
+
+
+def test_limits_and_modes_are_no_part_of_a_request() -> None:
+    plain = open_backend(_hosted()).request(Prompt("1", "x", ("result",), ""))
+    values = {"mode": "batch", "rpm": 60, "tpm": 1e5, "poll_s": 1, "concurrency": 2}
+    assert open_backend(_hosted(**values)).request(Prompt("1", "x", ("result",), "")) == plain
+
+
+@pytest.mark.parametrize(
     "values",
-    [{}, {"reasoning_effort": "low"}, {"max_completion_tokens": 7}, {"stop": ["a"], "top_p": 0.5}],
+    [
+        {},
+        {"reasoning_effort": "low"},
+        {"max_completion_tokens": 7},
+        {"stop": ["a"], "top_p": 0.5},
+        {"model": "o3"},
+        {"model": "gpt-5", "max_tokens": 5},
+        {"drop": ["temperature", "max_tokens"], "mode": "batch", "rpm": 10.0},
+    ],
 )
 def test_settings_written_out_read_back_as_the_same_requests(values: dict[str, Any]) -> None:
     settings = _hosted(**values)

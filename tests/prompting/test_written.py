@@ -53,7 +53,12 @@ def test_lists_are_as_black_writes_them(annotations: list[Annotation]) -> None:
     assert formatted(source) == source
 
 
-@given(ANNOTATIONS)
+def encodable(annotations: list[Annotation]) -> bool:
+    """Half a surrogate pair, escaped as it must be, reads as the escape itself."""
+    return "\\ud" not in listed(annotations)
+
+
+@given(ANNOTATIONS.filter(encodable))
 @settings(max_examples=300, deadline=None)
 def test_what_is_written_reads_back(annotations: list[Annotation]) -> None:
     read = parse_reply(f" {listed(annotations)}", ["result"], fields=FIELDS)

@@ -13,6 +13,7 @@ import harness.store.migrations as migrations
 from harness.errors import StoreError
 from harness.records import Answer
 from harness.store import Store, explain, recent, request_key
+from harness.store.batches import Ledger
 from tests.store.samples import answer, put, request
 
 CHAT = {
@@ -82,9 +83,42 @@ def test_the_fixture_is_what_migration_1_makes(oldest: Path) -> None:
                 assert new.execute(sql).fetchall() == old.execute(sql).fetchall()
 
 
+@pytest.fixture
+def with_batches(tmp_path: Path) -> Path:
+    """The file that the tables with batches make, with two batches that are out."""
+    path = tmp_path / "batches.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript((Path(__file__).parent / "migration_2.sql").read_text(encoding="utf-8"))
+    return path
+
+
+def test_batches_of_an_older_store_are_read(with_batches: Path) -> None:
+    with Store(with_batches) as store:
+        assert store.get(request_key(TRANSLATION)) == Answer('{"text":"Good morning."}', 0.125, 0)
+        ledger = Ledger(store)
+        taken, creating = ledger.batches()
+        assert (taken.remote, taken.status, taken.waiting) == ("batch_abc", "in_progress", 2)
+        assert (taken.reserved, taken.done, creating.reserved) == (2000, 1, None)
+        assert (creating.remote, creating.status) == (None, "creating")
+        assert ledger.held([request_key(CHAT)]) == {1: {request_key(CHAT): 1500}}
+
+
+def test_the_second_fixture_is_what_the_migrations_make(with_batches: Path) -> None:
+    with (
+        closing(sqlite3.connect(":memory:")) as new,
+        closing(sqlite3.connect(with_batches)) as old,
+    ):
+        migrations.m001_answers(new)
+        migrations.m002_batches(new)
+        for table in ("answers", "batches", "batch_claims", "batch_claims_batch"):
+            for about in ("table_info", "index_xinfo", "index_list"):
+                sql = f"SELECT * FROM pragma_{about}('{table}')"
+                assert new.execute(sql).fetchall() == old.execute(sql).fetchall()
+
+
 def test_the_list_is_only_added_to() -> None:
     names = [step.__name__ for step in migrations.MIGRATIONS]
-    assert names[:1] == ["m001_answers"]
+    assert names[:2] == ["m001_answers", "m002_batches"]
     assert names == sorted(set(names))
     assert [int(name[1:4]) for name in names] == list(range(1, len(names) + 1))
 
@@ -116,7 +150,7 @@ def test_a_later_migration_keeps_what_is_there(
             assert request_key(CHAT) in store
             assert store.rows("SELECT count(note) FROM answers") == [(0,)]
             names = store.rows("SELECT name FROM harness_migrations ORDER BY name")
-            assert names == [("m001_answers",), ("m999_note",)]
+            assert names == [(step.__name__,) for step in migrations.MIGRATIONS]
     with Store(oldest, read_only=True) as store:
         assert request_key(CHAT) in store
 

@@ -1,0 +1,232 @@
+"""Giving keys to batches: what is asked for, what is out already, and submitting the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import IO, Any, Protocol, TypeVar
+
+from harness.errors import EndpointError, TemplateError
+from harness.models.batch import MOST_BYTES, MOST_REQUESTS, BatchAPI, Unsure, line_of, url_of
+from harness.models.openai_settings import OpenAISettings
+from harness.models.pricing import Price
+from harness.records import Answer, Failure
+from harness.store import Store, request_key
+from harness.store.batches import SUBMITTING, Address, Ledger
+
+T = TypeVar("T")
+
+#: Requests rendered, claimed and stored at a time: so long the event loop does nothing else.
+STEP = 50
+_RANDOM = "Take out what is random or depends on the time."
+
+
+class Budget(Protocol):
+    """What may be spent, in nano-dollars."""
+
+    def reserve(self, worst: int) -> bool: ...
+
+    def settle(self, reserved: int, spent: int | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the asking of one system through batches is given, and whom it tells.
+
+    ``request_of`` makes the whole request of a key. ``tell`` is told of every outcome, each
+    answer stored before; one that another process has paid for costs this run nothing.
+    ``note`` takes a line for the user. ``price`` is that of a batch call.
+    """
+
+    settings: OpenAISettings
+    price: Price | None
+    kind: str
+    request_of: Callable[[str], Mapping[str, Any]]
+    tell: Callable[[str, Answer | Failure], None]
+    note: Callable[[str], None]
+    budget: Budget
+    stop: asyncio.Event
+    #: Answers stored since then count; ``None``: all do.
+    since: datetime | None = None
+    most_requests: int = MOST_REQUESTS
+    most_bytes: int = MOST_BYTES
+
+
+class Stopped(Exception):
+    """The run is being left."""
+
+
+@dataclass(slots=True)
+class Following:
+    """A batch that keys of this run are out with. ``again``: its rest is to be submitted anew,
+    should it be cancelled; ``None`` while nobody has looked whether that has happened before."""
+
+    keys: set[str] = field(default_factory=set)
+    remote: str | None = None
+    status: str = ""
+    again: bool | None = None
+
+
+class Books:
+    """Where the keys of a run are: told of, out with a batch, or loose."""
+
+    def __init__(self, asked: Asked, store: Store) -> None:
+        self.asked = asked
+        self.ledger = Ledger(store)
+        #: By the batches' numbers in the ledger.
+        self.following: dict[int, Following] = {}
+        self._store = store
+        self._reserved: dict[str, int] = {}
+
+    def sort(self, keys: Sequence[str]) -> list[str]:
+        """Tell of keys that are answered, follow those that are out; returns the others."""
+        asked = self.asked
+        answered = self._store.known(keys, since=asked.since)
+        for key, answer in self._store.iter_many(key for key in keys if key in answered):
+            # Another process has paid for it.
+            self.settle(key, 0)
+            asked.tell(key, replace(answer, cost=0))
+        keys = [key for key in keys if key not in answered]
+        for number, held in self.ledger.held(keys).items():
+            for key, worst in held.items():
+                self.reserve(key, worst)
+            self.following.setdefault(number, Following()).keys.update(held)
+            answered.update(held)
+        return [key for key in keys if key not in answered]
+
+    def reserve(self, key: str, worst: int | None) -> bool:
+        """Hold back what a key may cost; what is out already may cost more than there is."""
+        room = key in self._reserved or self.asked.budget.reserve(worst or 0)
+        if room:
+            self._reserved.setdefault(key, worst or 0)
+        return room
+
+    def settle(self, key: str, cost: int | None) -> None:
+        """A key is out no more; ``cost`` is what was paid for it."""
+        self.asked.budget.settle(self._reserved.pop(key, 0), cost)
+
+    async def until(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of some work, which is given up once the run is being left."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self.asked.stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Stopped
+        finally:
+            task.cancel()
+            stopped.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+class Submitter:
+    """Makes batches of loose keys."""
+
+    def __init__(self, books: Books, api: BatchAPI) -> None:
+        self._books = books
+        self._api = api
+
+    async def submit(self, queue: deque[str]) -> bool:
+        """Submit a batch of the first keys; ``False`` if the budget has no room for more."""
+        settings = self._books.asked.settings
+        url = url_of(self._books.asked.request_of(queue[0])["family"], settings.provider)
+        number = self._books.ledger.begin(
+            Address(
+                settings.endpoint,
+                settings.model,
+                url,
+                settings.base_url,
+                settings.api_version if settings.provider == "azure" else None,
+                settings.api_key_env,
+            )
+        )
+        keys: set[str] = set()
+        taken = False
+        try:
+            with tempfile.TemporaryFile() as file:
+                room = await self._fill(number, url, queue, keys, file)
+                if keys:
+                    sent = await self._books.until(self._api.upload(file))
+                    taken = await self._create(number, sent, url, keys)
+        except BaseException as error:
+            # Once the provider was asked, only its own no is certain.
+            refused = isinstance(error, EndpointError) and not isinstance(error, Unsure)
+            batch = self._books.ledger.get(number)
+            taken = not refused and batch is not None and batch.status != SUBMITTING
+            raise
+        finally:
+            if not taken:
+                self._books.ledger.give_up(number)
+                for key in keys:
+                    self._books.settle(key, 0)
+                queue.extendleft(keys)
+        return room
+
+    async def _fill(
+        self, number: int, url: str, queue: deque[str], keys: set[str], file: IO[bytes]
+    ) -> bool:
+        """Move keys from the queue into a batch's file; ``False`` where the budget ends it."""
+        asked, size, room, full = self._books.asked, 0, True, False
+        while queue and room and not full and len(keys) < asked.most_requests:
+            written: dict[str, bytes] = {}
+            worst: dict[str, int | None] = {}
+            most = min(STEP, asked.most_requests - len(keys))
+            while queue and len(written) < most:
+                key = queue[0]
+                request = asked.request_of(key)
+                if request_key(request) != key:
+                    raise TemplateError("A template gives another prompt each time. " + _RANDOM)
+                body = request["body"]
+                try:
+                    line = line_of(key, url, body)
+                    if len(line) > asked.most_bytes:
+                        raise ValueError(f"{len(line)} bytes are too many for a file")
+                except ValueError as error:
+                    queue.popleft()
+                    asked.tell(key, Failure(f"could not be sent: {type(error).__name__}: {error}"))
+                    continue
+                full = size + len(line) > asked.most_bytes
+                costs = None if asked.price is None else asked.price.worst(body)
+                room = full or self._books.reserve(key, costs)
+                if full or not room:
+                    break
+                queue.popleft()
+                written[key], worst[key] = line, costs
+                size += len(line)
+            got = self._books.ledger.claim(number, worst, since=asked.since)
+            keys |= got
+            if not got and self._books.ledger.get(number) is None:
+                full = True  # this submission was given up as one that hangs
+            file.writelines(line for key, line in written.items() if key in got)
+            for key in written.keys() - got:
+                self._books.settle(key, 0)
+            # Others have them, or have just had them answered.
+            queue.extendleft(self._books.sort([key for key in written if key not in got]))
+            await asyncio.sleep(0)
+            if asked.stop.is_set():
+                raise Stopped
+        return room
+
+    async def _create(self, number: int, sent: str, url: str, keys: set[str]) -> bool:
+        """Have the provider take a file as a batch; ``False`` if we were given up meanwhile."""
+        batch = self._books.ledger.get(number)
+        if batch is None or not self._books.ledger.create(number):
+            return False
+        # Not to be interrupted: it is short, and what comes of it has to be written down.
+        remote = await self._api.create(sent, url, batch.nonce)
+        if not self._books.ledger.adopt(number, remote.id, remote.status):
+            await self._api.cancel(remote.id)
+            return False
+        self._books.following[number] = Following(keys, remote.id, remote.status, again=False)
+        self._books.asked.note(f"{remote.id}: {count(keys)} submitted")
+        return True
+
+
+def count(keys: Sequence[str] | set[str]) -> str:
+    """So many requests, in words."""
+    return "1 request" if len(keys) == 1 else f"{len(keys)} requests"

@@ -1,0 +1,173 @@
+"""`harness batch`: what is out at providers, and stopping it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.output import print_rows
+from harness.errors import CredentialsError, EndpointError, UsageError, unknown
+from harness.report.terminal import visible
+
+if TYPE_CHECKING:
+    from harness.models.batch import BatchAPI
+    from harness.models.openai_settings import OpenAISettings
+    from harness.store.batches import Address, Batch, Ledger
+
+app = typer.Typer(help="List and cancel batches at providers.", no_args_is_help=True)
+
+
+@app.command("ls")
+def ls(
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no provider; say what was last seen.")
+    ] = False,
+    settled: Annotated[
+        bool, typer.Option("--all", help="Those that are collected or given up, too.")
+    ] = False,
+) -> None:
+    """List the batches that answers are still out with."""
+    from harness.models.pricing import show_cost
+    from harness.store import Store
+    from harness.store.batches import Ledger
+
+    with Store() as store:
+        ledger = Ledger(store)
+        if not offline:
+            asyncio.run(_refresh(ledger))
+        print_rows(
+            (
+                *("batch", "endpoint", "model", "status", "requests", "done", "failed"),
+                *("to collect", "age", "at most"),
+            ),
+            [
+                (
+                    _name(batch),
+                    batch.address.endpoint,
+                    batch.address.model,
+                    batch.status,
+                    str(batch.requests),
+                    "–" if batch.done is None else str(batch.done),
+                    "–" if batch.failed is None else str(batch.failed),
+                    str(batch.waiting),
+                    _age(time.time() - batch.created),
+                    show_cost(batch.reserved) if batch.waiting else "–",
+                )
+                for batch in ledger.batches(settled=settled)
+            ],
+            empty=f"No batch is out, by {store.path}.",
+        )
+
+
+@app.command("cancel")
+def cancel(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="As `harness batch ls` has it.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are out.")] = False,
+) -> None:
+    """Stop batches. What they have answered is paid for, and the next run collects it."""
+    from harness.store import Store
+    from harness.store.batches import Ledger
+
+    if every == bool(names):
+        raise UsageError("Name the batches to cancel, or give --all; one of them.")
+    with Store() as store:
+        ledger = Ledger(store)
+        batches = {_name(batch): batch for batch in ledger.batches()}
+        for name in names or ():
+            if name not in batches:
+                raise UsageError(unknown("batch", name, batches))
+        chosen = batches.values() if every else [batches[name] for name in names or ()]
+        if not chosen:
+            print("No batch is out.")
+        if not asyncio.run(_cancel(ledger, list(chosen), named=not every)):
+            sys.exit(2)
+
+
+async def _refresh(ledger: Ledger) -> None:
+    """Ask the providers how their batches are doing; what cannot be asked is left as it was."""
+    from harness.models.batch import BatchAPI
+    from harness.store.batches import ENDED
+
+    for batch in ledger.batches():
+        if batch.remote is None or batch.status in ENDED:
+            continue
+        try:
+            api = BatchAPI(_settings(batch.address))
+            try:
+                seen = await api.look(batch.remote)
+            finally:
+                await api.aclose()
+        except (CredentialsError, EndpointError) as error:
+            print(f"harness: {batch.remote}: {visible(str(error))}", file=sys.stderr)
+        else:
+            ledger.saw(batch.id, seen.status, seen.done, seen.failed)
+
+
+async def _cancel(ledger: Ledger, batches: list[Batch], *, named: bool) -> bool:
+    from harness.models.batch import BatchAPI
+
+    well = True
+    for batch in batches:
+        try:
+            api = BatchAPI(_settings(batch.address))
+            try:
+                print(f"{_name(batch)}: {await _cancel_one(ledger, batch, api, named=named)}")
+            finally:
+                await api.aclose()
+        except (CredentialsError, EndpointError) as error:
+            well = False
+            print(f"harness: {_name(batch)}: {visible(str(error))}", file=sys.stderr)
+    return well
+
+
+async def _cancel_one(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> str:
+    """Cancel a batch; returns what became of it. One that is not there is given up if named."""
+    from harness.models.batch import Unknown
+    from harness.store.batches import ENDED
+
+    if batch.remote is None:
+        return (
+            f"is being submitted by process {batch.owner}. Interrupt that, or run its experiment "
+            f"again if it is gone."
+        )
+    try:
+        seen = await api.look(batch.remote)
+        if seen.status not in ENDED:
+            seen = await api.cancel(batch.remote)
+    except Unknown:
+        if not named:
+            # Perhaps another key is set than the one it was submitted with.
+            return "the provider does not know it; name it to have it given up"
+        freed = ledger.abandon(batch.id, "unknown")
+        return f"the provider does not know it; {freed} requests are given up"
+    ledger.saw(batch.id, seen.status, seen.done, seen.failed)
+    ended = " already; run its experiment again to collect it" if seen.status in ENDED else ""
+    return f"{seen.status}{ended}"
+
+
+def _settings(address: Address) -> OpenAISettings:
+    from harness.models.openai_settings import OpenAISettings
+
+    return OpenAISettings(
+        model=address.model,
+        base_url=address.base_url,
+        provider="azure" if address.api_version else None,
+        api_version=address.api_version,
+        api_key_env=address.api_key_env,
+    )
+
+
+def _name(batch: Batch) -> str:
+    return batch.remote or f"not-submitted-{batch.id}"
+
+
+def _age(seconds: float) -> str:
+    minutes = max(0, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

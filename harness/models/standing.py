@@ -1,0 +1,56 @@
+"""How a server takes to a system's calls: one by one, or none of them.
+
+Knows nothing of HTTP but status codes.
+"""
+
+from __future__ import annotations
+
+from harness.models.failures import Refused
+from harness.records import Answer, Failure
+
+# Codes for a request that is not as the endpoint wants it, perhaps like all others of the system.
+_REJECTED = frozenset({400, 422})
+_AT_LEAST = 8
+
+
+class Standing:
+    """Whether to go on, from what came of a system's calls so far.
+
+    A :class:`Refused` before any answer settles it; so do, before any answer, as many requests in
+    a row that were rejected as malformed as may be in flight (8 at least), and, after answers, as
+    many :class:`Refused` in a row: a key that has expired, an account that is empty. Prompts that
+    are too long, or filtered, say nothing of the others.
+    """
+
+    def __init__(self, in_flight: int) -> None:
+        self.answers = 0
+        #: The first refusal since the last answer.
+        self.refusal: Failure | None = None
+        self._many = max(_AT_LEAST, in_flight)
+        self._row = 0
+
+    def note(self, outcome: Answer | Failure) -> None:
+        """Take in what came of a call, in the order of completion."""
+        if isinstance(outcome, Answer):
+            self.answers += 1
+            self._row, self.refusal = 0, None
+        elif self.doubts(outcome):
+            self._row += 1
+            if self.refusal is None or not isinstance(self.refusal, Refused):
+                self.refusal = outcome
+
+    def doubts(self, failure: Failure) -> bool:
+        """Whether a failure may be every call's."""
+        if isinstance(failure, Refused):
+            return True
+        return (
+            not self.answers
+            and failure.status_code in _REJECTED
+            and not (failure.too_long or failure.filtered)
+        )
+
+    @property
+    def refused(self) -> bool:
+        """Whether every call is refused, as far as one can tell."""
+        at_once = isinstance(self.refusal, Refused) and not self.answers
+        return at_once or self._row >= self._many

@@ -1,0 +1,39 @@
+"""Storing answers while other things go on: the disk is waited for on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Self
+
+from harness.store.store import Answered, Store
+
+
+class Writer:
+    """Adds answers to a store without holding up the event loop. Use it as a context manager.
+
+    It has a connection of its own. What is stored together costs one transaction.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = Store(store.path, read_only=store.read_only, run=store.run)
+        self._thread = ThreadPoolExecutor(1, "store")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What was handed over is stored, also where nobody waits for it any more.
+        self._thread.submit(self._store.close).result()
+        self._thread.shutdown()
+
+    async def put(self, entries: Sequence[Answered], *, kind: str) -> None:
+        """Add answers, all or none; they are committed when this returns.
+
+        Raises:
+            StoreError: nothing was stored.
+        """
+        put = partial(self._store.put_many, entries, kind=kind)
+        await asyncio.get_running_loop().run_in_executor(self._thread, put)

@@ -1,0 +1,199 @@
+"""The hosted backend against servers that refuse every call, or seem to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from harness.errors import EndpointError
+from harness.records import Answer, Failure
+
+from .conftest import completion, handled_by
+from .hosting import after, drain, error_response, hosted, requests_of, run
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, None), (402, None), (403, None), (404, "model_not_found"), (429, "insufficient_quota")],
+)
+def test_a_server_that_refuses_every_call_stops_the_stream(status: int, code: str | None) -> None:
+    handler, asked = after(lambda: error_response(status, "go away", code), times=10**6)
+    with pytest.raises(EndpointError) as error:
+        run(handler, 1000, concurrency=4)
+    assert len(asked) <= 8
+    message = str(error.value)
+    assert f"HTTP {status}: go away" in message
+    assert "'m'" in message
+    assert "OPENAI_API_KEY" in message
+
+
+def test_nothing_paid_for_is_lost_when_calls_are_refused_meanwhile() -> None:
+    """The first call is refused, the second, in flight at that time, is answered."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        text = (await request.json())["messages"][-1]["content"]
+        if text == "text 1":
+            await asyncio.sleep(0.2)
+            return web.json_response(completion())
+        return (
+            error_response(401, "expired") if text == "text 0" else web.json_response(completion())
+        )
+
+    outcomes = run(handler, 6, concurrency=2)
+    assert isinstance(outcomes[0], Failure)
+    assert [isinstance(outcomes[n], Answer) for n in range(1, 6)] == [True] * 5
+
+
+def test_a_few_refusals_after_a_success_are_failures_of_their_calls() -> None:
+    asked = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return (
+            error_response(403, "not you") if 5 < asked <= 12 else web.json_response(completion())
+        )
+
+    outcomes = run(handler, 20, concurrency=3)
+    assert sum(isinstance(o, Answer) for o in outcomes.values()) == 13
+    assert {o.message for o in outcomes.values() if isinstance(o, Failure)} == {"HTTP 403: not you"}
+
+
+def test_a_key_that_expires_in_mid_run_stops_the_stream() -> None:
+    """What was answered is yielded, what was refused has no outcome: it is sent the next time."""
+    asked = 0
+    outcomes: dict[int, Answer | Failure] = {}
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return web.json_response(completion()) if asked <= 30 else error_response(401, "expired")
+
+    async def main() -> None:
+        async with handled_by(handler) as url:
+            backend = hosted(url, concurrency=10)
+            try:
+                async with aclosing(backend.answers(requests_of(backend, 1000))) as answers:
+                    async for key, outcome in answers:
+                        outcomes[key] = outcome
+            finally:
+                await backend.aclose()
+
+    with pytest.raises(EndpointError) as raised:
+        asyncio.run(main())
+    assert len(outcomes) == 30
+    assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
+    # The row of ten, and what was in flight by then.
+    assert asked <= 30 + 10 + 10
+    message = str(raised.value)
+    assert "refuses every call of model 'm' now (HTTP 401: expired)" in message
+    assert "30 answers before that are stored" in message
+    assert "OPENAI_API_KEY" in message
+
+
+def _unsupported(name: str, message: str, code: str = "unsupported_parameter") -> web.Response:
+    body = {"message": message, "type": "invalid_request_error", "param": name, "code": code}
+    return web.json_response({"error": body}, status=400)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "code", "way_out"),
+    [
+        (
+            "max_tokens",
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+            "'max_completion_tokens' instead.",
+            "unsupported_parameter",
+            """drop = ["max_tokens"] in the system's table or give max_completion_tokens""",
+        ),
+        (
+            "temperature",
+            "Unsupported value: 'temperature' does not support 0 with this model.",
+            "unsupported_value",
+            'drop = ["temperature"]',
+        ),
+        ("seed", "We do not take this", "unsupported_parameter", 'drop = ["seed"]'),
+        ("top_k", "Unsupported parameter: 'top_k'", "", "Take top_k out of extra_body"),
+        ("response_format.type", "No", "unsupported_value", 'format = "python"'),
+        ("\x1b[31m", "No", "unsupported_value", 'drop = ["NAME"]'),
+    ],
+)
+def test_a_parameter_that_the_endpoint_does_not_take(
+    name: str, said: str, code: str, way_out: str
+) -> None:
+    asked = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return _unsupported(name, said, code)
+
+    with pytest.raises(EndpointError) as raised:
+        run(handler, 1000, concurrency=4, extra_body={"top_k": 5})
+    assert asked <= 8
+    message = str(raised.value)
+    assert said.rstrip(".") in message
+    assert way_out in message
+    assert message.isprintable()
+
+
+def test_requests_that_are_all_rejected_stop_early() -> None:
+    handler, asked = after(lambda: error_response(400, "Invalid schema for response_format"), 10**6)
+    with pytest.raises(EndpointError) as raised:
+        run(handler, 1000, concurrency=20)
+    assert 20 <= len(asked) <= 40
+    assert "rejects every request" in str(raised.value)
+    assert "Invalid schema for response_format" in str(raised.value)
+
+
+def test_prompts_that_are_all_too_long_do_not() -> None:
+    handler, asked = after(lambda: error_response(400, "no", "context_length_exceeded"), 10**6)
+    outcomes = run(handler, 50, concurrency=4)
+    assert len(outcomes) == len(asked) == 50
+
+
+def test_a_name_that_nobody_knows() -> None:
+    async def main() -> None:
+        backend = hosted("http://nowhere.invalid/v1")
+        await drain(backend, requests_of(backend, 50))
+
+    with pytest.raises(EndpointError) as raised:
+        asyncio.run(main())
+    assert "nowhere.invalid" in str(raised.value)
+    assert "Is http://nowhere.invalid/v1 the right base_url" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        completion(None),
+        {"choices": []},
+        {"choices": [{"message": {"content": "cut"}, "finish_reason": "length"}]},
+        {"choices": [None], "usage": {"prompt_tokens": "many"}},
+    ],
+    ids=["null content", "no choices", "truncated, no usage", "odd"],
+)
+def test_an_answer_need_not_be_a_good_one(body: dict[str, Any]) -> None:
+    handler, asked = after(lambda: web.json_response(body), 10**6)
+    (answer,) = run(handler).values()
+    assert isinstance(answer, Answer)
+    assert json.loads(answer.response) == body
+    assert len(asked) == 1
+
+
+def test_a_server_that_is_not_there() -> None:
+    async def main() -> None:
+        backend = hosted("http://127.0.0.1:1/v1")
+        await drain(backend, requests_of(backend, 500))
+
+    with pytest.raises(EndpointError) as error:
+        asyncio.run(main())
+    message = str(error.value)
+    assert "http://127.0.0.1:1/v1" in message
+    assert "is the server running?" in message
+    assert "Connect" in message
