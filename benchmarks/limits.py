@@ -100,7 +100,7 @@ def run(what: str, script: dict[str, Any], seconds: float, **settings: Any) -> N
     busiest = busiest_minute(sent) / limit
     minutes = took / 60
     kind = script.get("window", "")
-    minutes = {"bucket": minutes + 1, "fixed": math.ceil(minutes)}.get(kind, minutes)
+    minutes = {"bucket": minutes + 1, "fixed": math.floor(minutes) + 1}.get(kind, minutes)
     print(
         f"{what:22}{whole:>10,.0f}{whole / limit / minutes:8.3f}{busiest:10.3f}"
         f"{stats['faults']['limit']:8}",

@@ -18,8 +18,14 @@ from harness.models.openai_settings import OpenAISettings
 from harness.plan import Cell, SystemPlan
 from harness.records import Answer, Failure
 from harness.store import Store, request_key
+from harness.store.claims import BEAT_S, Claimant
 from harness.store.store import Answered
 from harness.store.writer import Writer
+
+# Seconds between two looks at what another process has had answered.
+_LOOK_S = 0.5
+# What such an answer is to whoever counts: it cost this run nothing.
+_FOUND = Answer("", 0.0, 0)
 
 
 class Progress:
@@ -55,7 +61,8 @@ class Outcomes:
     ``paid`` maps each key that was answered to the place that asked; ``failures`` holds what
     failed for good; ``cost`` is in nano-dollars, ``None`` once a price is unknown; ``refused``
     are why servers and local models answered no call at all. ``translated`` counts sentences.
-    ``over_budget`` says that the next call might have passed the budget and was not made.
+    ``over_budget`` says that the next call might have passed the budget and was not made;
+    ``found`` are keys that another process had answered meanwhile.
     """
 
     paid: dict[str, tuple[Cell, int]] = field(default_factory=dict)
@@ -65,6 +72,7 @@ class Outcomes:
     refused: list[HarnessError] = field(default_factory=list)
     translated: int = 0
     over_budget: bool = False
+    found: set[str] = field(default_factory=set)
 
     @property
     def stopped(self) -> bool:
@@ -155,7 +163,7 @@ class _Asking:
     async def _system(self, plan: SystemPlan) -> None:
         # A key that an earlier system asked for is answered, or failed, for this one too; where
         # that one's server refused everything, this one's is tried.
-        known = self.outcomes.paid.keys() | self.outcomes.failures.keys()
+        known = self.outcomes.paid.keys() | self.outcomes.failures.keys() | self.outcomes.found
         keys = [key for key in plan.pending if key not in known]
         if not keys or self.stop.is_set() or self.outcomes.stopped:
             return
@@ -170,6 +178,36 @@ class _Asking:
             self.outcomes.refused.append(error)
 
     async def _live(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        """Ask for keys that no other process asks for; wait for what those come to."""
+        claimant = Claimant()
+        beating = asyncio.create_task(self._beat(claimant))
+        told = False
+        try:
+            while keys and not self.stop.is_set() and not self.outcomes.over_budget:
+                taken = await self.writer.do(partial(claimant.take, keys=keys, since=plan.since))
+                self._found(plan, taken.answered)
+                if taken.batched:
+                    self.progress.note(
+                        f"{plan.system.name}: {len(taken.batched)} requests are out with a batch "
+                        f'and not sent again. mode = "batch" collects them, `harness batch '
+                        f"cancel` gives them back."
+                    )
+                await self._send(plan, taken.own)
+                # Others may want what failed, or what there is no room for.
+                await self.writer.do(claimant.release)
+                keys = taken.elsewhere
+                if keys and not told:
+                    told = True
+                    self.progress.note(f"{len(keys)} requests are being asked by another process")
+                if keys:
+                    await self._pause(_LOOK_S)
+        finally:
+            beating.cancel()
+            # What cannot be released lapses.
+            with suppress(StoreError):
+                await self.writer.do(claimant.release)
+
+    async def _send(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         calls = _Calls(self, plan, keys)
         try:
             while calls.waiting and not self.stop.is_set():
@@ -182,6 +220,23 @@ class _Asking:
         finally:
             await calls.close()
 
+    async def _beat(self, claimant: Claimant) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            with suppress(StoreError):
+                await self.writer.do(claimant.beat)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+
+    def _found(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        """Another process has had these answered."""
+        for key in keys:
+            self.outcomes.found.add(key)
+            self.progress.answered(plan.pending[key][0], _FOUND)
+
     async def _in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         from harness.batches import Asked, ask_batches
 
@@ -193,6 +248,7 @@ class _Asking:
             kind=plan.kind,
             request_of=lambda key: plan.request(*plan.pending[key]),
             tell=partial(self.came, plan),
+            found=lambda key: self._found(plan, [key]),
             note=self.progress.note,
             budget=self.budget,
             stop=self.stop,

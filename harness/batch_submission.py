@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any, Protocol, TypeVar
 
@@ -38,7 +38,7 @@ class Asked:
     """What the asking of one system through batches is given, and whom it tells.
 
     ``request_of`` makes the whole request of a key. ``tell`` is told of every outcome, each
-    answer stored before; one that another process has paid for costs this run nothing.
+    answer stored before, and ``found`` of keys that another process has had answered.
     ``note`` takes a line for the user. ``price`` is that of a batch call.
     """
 
@@ -47,6 +47,7 @@ class Asked:
     kind: str
     request_of: Callable[[str], Mapping[str, Any]]
     tell: Callable[[str, Answer | Failure], None]
+    found: Callable[[str], None]
     note: Callable[[str], None]
     budget: Budget
     stop: asyncio.Event
@@ -86,10 +87,10 @@ class Books:
         """Tell of keys that are answered, follow those that are out; returns the others."""
         asked = self.asked
         answered = self._store.known(keys, since=asked.since)
-        for key, answer in self._store.iter_many(key for key in keys if key in answered):
+        for key in (key for key in keys if key in answered):
             # Another process has paid for it.
             self.settle(key, 0)
-            asked.tell(key, replace(answer, cost=0))
+            asked.found(key)
         keys = [key for key in keys if key not in answered]
         for number, held in self.ledger.held(keys).items():
             for key, worst in held.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def make_plan(
     store: Store,
     *,
     translators: Translators | None = None,
-    refresh: datetime | None = None,
+    since: datetime | None = None,
     retry: frozenset[Status] = frozenset(),
     data_dir: Path | None = None,
 ) -> list[SystemPlan]:
@@ -149,7 +149,7 @@ def make_plan(
 
     Args:
         translators: those of the experiment, where they are open already.
-        refresh: take no answer from before this moment.
+        since: take no answer from before this moment; with ``retry``, none of these statuses.
         retry: ask anew where the stored answer reads as one of these statuses.
         data_dir: a folder of local corpora, for the examples that prompts show.
 
@@ -167,9 +167,10 @@ def make_plan(
         for system in experiment.systems
     ]
     for plan in plans:
-        plan.since = refresh or (datetime.now(UTC) if retry else None)
+        plan.since = since
         for cell in plan.cells:
-            stored = store.known((key for key in cell.keys if key is not None), since=refresh)
+            keys = (key for key in cell.keys if key is not None)
+            stored = store.known(keys, since=None if retry else since)
             if retry:
                 stored -= _to_retry(plan, cell, store, retry)
             for index, key in enumerate(cell.keys):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -130,7 +129,8 @@ def _run(
     active = store if isinstance(store, Store) else Store(store, read_only=offline)
     try:
         started = folder.refresh_started() if refresh else None
-        since = (started or datetime.now(UTC)) if refresh else None
+        since = (started or active.now()) if refresh or retry else None
+        active.not_before = since
         translators = Translators(experiment, active)
         outcomes = Outcomes()
         budget = Budget()
@@ -146,7 +146,7 @@ def _run(
             blocks,
             active,
             translators=translators,
-            refresh=since,
+            since=since,
             retry=retry,
             data_dir=data_dir,
         )
@@ -154,7 +154,7 @@ def _run(
         if offline:
             _refuse_missing(plans)
             folder.prepare(experiment.name)
-        if since is not None:
+        if refresh and since is not None:
             folder.start_refresh(since)
         if not (offline or outcomes.stopped):
             ask(plans, active, progress, outcomes, budget)

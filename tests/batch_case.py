@@ -48,6 +48,7 @@ class Case:
                 "kind": "completion",
                 "request_of": self.requests.__getitem__,
                 "tell": self.tell,
+                "found": lambda key: self.tell(key, Answer("", 0.0, 0)),
                 "note": self.notes.append,
                 "budget": Budget(),
                 "stop": self.stop,

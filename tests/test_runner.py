@@ -319,6 +319,24 @@ def test_an_interrupted_refresh_goes_on(harness: Harness, serve: Serve, tmp_path
     assert served.stats()["answered"] == 90
 
 
+def test_a_refresh_asks_anew_where_the_clock_was_set_back(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.toml").write_text(
+        'datasets = [{ name = "demo", languages = ["swa"], limit = 5 }]\n'
+        'systems = [{ name = "A", backend = "scripted", strategy = "direct", truncate = 1.0 }]\n'
+    )
+    now = time.time_ns
+    with monkeypatch.context() as tomorrow:
+        tomorrow.setattr(time, "time_ns", lambda: now() + 86_400 * 10**9)
+        assert "5 requests answered" in harness("run", "x.toml").out
+    assert "5 requests answered" in harness("run", "x.toml", "--refresh").out
+    assert "5 requests answered" in harness("run", "x.toml", "--retry", "truncated").out
+    assert "0 requests answered" in harness("run", "x.toml").out
+    with Store() as store:
+        assert store.rows("SELECT count(*) FROM answers") == [(15,)]
+
+
 def test_output_in_an_encoding_without_delta(harness: Harness, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(
         'datasets = [{ name = "demo", languages = ["yor"], limit = 2 }]\n'

@@ -23,7 +23,8 @@ from itertools import islice
 from typing import Any
 
 from harness import __version__
-from harness.store.store import Answered, Store, blob_of, insert, row
+from harness.store.processes import has_ended
+from harness.store.store import Answered, Store, blob_of, row
 
 SUBMITTING, CREATING = "submitting", "creating"
 #: The provider's last words on a batch.
@@ -80,15 +81,7 @@ class Batch:
     def orphaned(self) -> bool:
         """Whether the process that submits it is certainly gone."""
         host, _, pid = self.owner.rpartition(":")
-        if host != socket.gethostname() or os.name == "nt":
-            return False
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            pass  # it is somebody else's
-        return False
+        return has_ended(host, int(pid))
 
 
 class Ledger:
@@ -184,7 +177,7 @@ class Ledger:
         rows = {entry[0]: row(*entry, kind=kind, version=__version__) for entry in answered}
         with self._store.transaction(write=True) as db:
             taken = _take(db, batch, rows)
-            insert(db, [rows[key] for key in taken], self._store.run)
+            self._store.insert(db, [rows[key] for key in taken])
         return taken
 
     def free(self, batch: int, keys: Iterable[str]) -> set[str]:

@@ -101,10 +101,21 @@ def m003_spending(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE spending (run TEXT PRIMARY KEY, nano INTEGER NOT NULL)")
 
 
+def m004_claims(db: sqlite3.Connection) -> None:
+    """Which process is asking for which key; ``seen`` is in seconds since 1970."""
+    db.execute("CREATE TABLE claims (key BLOB PRIMARY KEY, holder TEXT NOT NULL) WITHOUT ROWID")
+    db.execute("CREATE INDEX claims_holder ON claims (holder)")
+    db.execute(
+        "CREATE TABLE holders "
+        "(name TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, seen INTEGER NOT NULL)"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_answers,
     m002_batches,
     m003_spending,
+    m004_claims,
 )
 
 _LEDGER = "harness_migrations"

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -43,6 +43,9 @@ _SPEND = """
     INSERT INTO spending VALUES (?, ?)
     ON CONFLICT (run) DO UPDATE SET nano = nano + excluded.nano
 """
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def default_path() -> Path:
@@ -79,6 +82,8 @@ class Store:
         self.path = default_path() if path is None else Path(path)
         self.read_only = read_only
         self.run = run
+        #: No answer added is older than this, even where the clock was set back.
+        self.not_before: datetime | None = None
         self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -113,7 +118,27 @@ class Store:
         # Made before the lock is taken: others wait for it.
         rows = [row(*entry, kind=kind, version=__version__) for entry in entries]
         with self.transaction(write=True) as db:
-            insert(db, rows, self.run)
+            self.insert(db, rows)
+
+    def insert(self, db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add answers, as :func:`row` has them, within a transaction; put their cost down to a run.
+
+        Whoever has claimed a key to ask for it has asked.
+        """
+        now = max(time.time_ns() // 1000, _microseconds(self.not_before))
+        for columns in rows:
+            db.execute(_PUT, {**columns, "now": now})
+            db.execute("DELETE FROM claims WHERE key = :key", {"key": columns["key"]})
+        if self.run is not None:
+            db.execute(_SPEND, (self.run, sum(columns["cost"] or 0 for columns in rows)))
+
+    def now(self) -> datetime:
+        """This moment; where the clock was set back, the one after the newest answer."""
+        ((newest,),) = self.rows("SELECT max(created) FROM answers") or [(None,)]
+        moment = max(time.time_ns() // 1000, (newest or 0) + 1)
+        return datetime.fromtimestamp(moment // 1_000_000, UTC).replace(
+            microsecond=moment % 1_000_000
+        )
 
     def prepare(self) -> None:
         """Make sure that answers can be stored, before one is paid for.
@@ -152,7 +177,7 @@ class Store:
     def known(self, keys: Iterable[str], *, since: datetime | None = None) -> set[str]:
         """Which of the keys have an answer, or one made since then. Reads the index only."""
         stored: set[str] = set()
-        earliest = 0 if since is None else int(since.timestamp() * 1e6)
+        earliest = _microseconds(since)
         for chunk in _chunks(keys):
             sql = (
                 f"SELECT DISTINCT key FROM answers WHERE key IN ({_marks(chunk)}) AND created >= ?"
@@ -236,15 +261,6 @@ class Store:
             raise StoreError(advice(error, self.path)) from error
 
 
-def insert(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], run: str | None) -> None:
-    """Add answers, as :func:`row` has them, within a transaction; put their cost down to a run."""
-    now = {"now": time.time_ns() // 1000}
-    for columns in rows:
-        db.execute(_PUT, {**columns, **now})
-    if run is not None:
-        db.execute(_SPEND, (run, sum(columns["cost"] or 0 for columns in rows)))
-
-
 def row(
     key: str, request: Mapping[str, Any], answer: Answer, *, kind: str, version: str
 ) -> dict[str, Any]:
@@ -273,6 +289,11 @@ def row(
         "response": answer.response.encode("utf-8", "surrogatepass"),
         "request": zlib.compress(text.encode(), 1),
     }
+
+
+def _microseconds(moment: datetime | None) -> int:
+    """Since 1970, exactly; 0 for no moment."""
+    return 0 if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def blob_of(key: str) -> bytes:

@@ -1,24 +1,26 @@
-"""Storing answers while other things go on: the disk is waited for on a thread of its own."""
+"""The store while other things go on: the disk is waited for on a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Self
+from typing import Self, TypeVar
 
 from harness.store.store import Answered, Store
 
+T = TypeVar("T")
+
 
 class Writer:
-    """Adds answers to a store without holding up the event loop. Use it as a context manager.
+    """Works with a store without holding up the event loop. Use it as a context manager.
 
     It has a connection of its own. What is stored together costs one transaction.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = Store(store.path, read_only=store.read_only, run=store.run)
+        self._store.not_before = store.not_before
         self._thread = ThreadPoolExecutor(1, "store")
 
     def __enter__(self) -> Self:
@@ -29,11 +31,18 @@ class Writer:
         self._thread.submit(self._store.close).result()
         self._thread.shutdown()
 
+    async def do(self, work: Callable[[Store], T]) -> T:
+        """Have something done with the store; what it returns or raises.
+
+        Raises:
+            StoreError: as the store does.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
+
     async def put(self, entries: Sequence[Answered], *, kind: str) -> None:
         """Add answers, all or none; they are committed when this returns.
 
         Raises:
             StoreError: nothing was stored.
         """
-        put = partial(self._store.put_many, entries, kind=kind)
-        await asyncio.get_running_loop().run_in_executor(self._thread, put)
+        await self.do(lambda store: store.put_many(entries, kind=kind))

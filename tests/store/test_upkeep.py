@@ -121,13 +121,13 @@ def test_prune_wants_a_condition_and_a_store_that_may_change(filled: Store, path
 
 
 def test_the_file_shrinks(store: Store, path: Path) -> None:
-    for number in range(300):
+    for number in range(1000):
         put(store, number, model="m" if number % 10 else "keep")
     store.close()
     before = path.stat().st_size
     prune(store, model="m")
     assert path.stat().st_size < before / 2
-    assert store.count(request_key(request(n, model="keep")) for n in range(0, 300, 10)) == 30
+    assert store.count(request_key(request(n, model="keep")) for n in range(0, 1000, 10)) == 100
     assert store.rows("PRAGMA journal_mode") == [("wal",)]
     assert store.rows("PRAGMA page_size") == [(8192,)]
 
