@@ -55,7 +55,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # A run makes hundreds of thousands of small objects and hardly a cycle: looking for cycles
     # every 700 objects costs a tenth of a cached rerun.
-    gc.set_threshold(100_000)
+    gc.set_threshold(20_000)
     try:
         app()
     except HarnessError as error:

@@ -23,6 +23,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from importlib import import_module
 from typing import Any
 
 from harness.errors import EndpointError
@@ -36,8 +37,13 @@ from harness.models.standing import Standing
 from harness.models.wire import Line, Received, TooLarge, Wire, find_key
 from harness.records import Answer, Failure, Prompt, Reply, Usage
 
+# Half a second of imports.
+_SENDING = ("aiohttp", "httpx2", "openai", "tenacity")
+
 # How the failure of a call begins that something else than a model's endpoint answered.
 _NO_ENDPOINT = "HTTP 200, but not JSON"
+# A server that was never reached is given up after its name could not be resolved so often.
+_MOST_LOOK_UPS = 3
 # What is reserved of a limit on tokens where a request sets no bound.
 _UNBOUNDED_TOKENS = 4096
 
@@ -75,6 +81,7 @@ class OpenAIBackend:
         self.line.join(settings)
         self._standing = Standing(settings.concurrency)
         self._reached = False
+        self._look_ups = 0
         self._cut = False
 
     def __repr__(self) -> str:
@@ -87,12 +94,14 @@ class OpenAIBackend:
         return {"endpoint": self._endpoint, "family": family, "body": body, "repeat": repeat}
 
     def check(self) -> None:
-        """Look whether there is a key.
+        """Look whether there is a key, and load what sends: later it would hold up calls.
 
         Raises:
             CredentialsError: there is none and the server needs one; names the variable.
         """
         find_key(self.settings)
+        for module in _SENDING:
+            import_module(module)
 
     async def answers(
         self,
@@ -219,7 +228,7 @@ class OpenAIBackend:
     async def _attempt(
         self, wire: Wire, request: Mapping[str, Any], turn: flow.Turn
     ) -> Answer | Failure:
-        from aiohttp import ClientError
+        from aiohttp import ClientConnectorDNSError, ClientError
 
         body = request["body"]
         path = "/chat/completions" if "messages" in body else "/completions"
@@ -231,6 +240,11 @@ class OpenAIBackend:
         except (ClientError, TimeoutError, OSError) as error:
             attempt.back(used=0)
             message = self._clean(failures.transport(error))
+            if isinstance(error, ClientConnectorDNSError) and not self._reached:
+                # Each look-up may take seconds, and a name that is misspelled stays so.
+                self._look_ups += 1
+                if self._look_ups >= _MOST_LOOK_UPS:
+                    return failures.Refused(message)
             raise flow.TryAgain(message, None, None if self._reached else self._pause) from None
         except TooLarge:
             attempt.back()

@@ -16,17 +16,17 @@ _AT_LEAST = 8
 class Standing:
     """Whether to go on, from what came of a system's calls so far.
 
-    A :class:`Refused` before any answer settles it; so do, before any answer, as many requests in
-    a row that were rejected as malformed as may be in flight (8 at least), and, after answers, as
-    many :class:`Refused` in a row: a key that has expired, an account that is empty. Prompts that
-    are too long, or filtered, say nothing of the others.
+    A :class:`Refused` before any answer settles it. So does an unbroken row, a quarter as long as
+    calls may be in flight (8 at least): before any answer of requests rejected as malformed, and
+    after answers of :class:`Refused` ones, a key that has expired, an account that is empty.
+    Prompts that are too long, or filtered, say nothing of the others.
     """
 
     def __init__(self, in_flight: int) -> None:
         self.answers = 0
         #: The first refusal since the last answer.
         self.refusal: Failure | None = None
-        self._many = max(_AT_LEAST, in_flight)
+        self._many = max(_AT_LEAST, in_flight // 4)
         self._row = 0
 
     def note(self, outcome: Answer | Failure) -> None:

@@ -34,7 +34,7 @@ _BUSY = Failure("HTTP 503: busy", 503, 10)
     ],
 )
 def test_when_every_call_is_refused(outcomes: list[Answer | Failure], refused: bool) -> None:
-    standing = Standing(12)
+    standing = Standing(48)
     for outcome in outcomes:
         standing.note(outcome)
     assert standing.refused is refused
