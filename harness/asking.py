@@ -6,18 +6,20 @@ import asyncio
 import gc
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from harness.budget import Budget
-from harness.errors import CheckpointError, EndpointError, HarnessError, StoreError, TemplateError
+from harness.errors import CheckpointError, EndpointError, HarnessError, StoreError
 from harness.models.openai_settings import OpenAISettings
+from harness.models.pricing import add_costs
 from harness.plan import Cell, SystemPlan
 from harness.records import Answer, Failure
-from harness.store import Store, request_key
+from harness.store import Store
+from harness.store.batches import Ledger
 from harness.store.claims import BEAT_S, Claimant
 from harness.store.store import Answered
 from harness.store.writer import Writer
@@ -134,6 +136,8 @@ class _Asking:
         self.outcomes = outcomes
         self.budget = budget
         self.stop = asyncio.Event()
+        # What batches that are out already may cost, by key.
+        self.held: dict[str, int] = {}
         # Whether the system that is being asked goes through the Batch API.
         self._batched = False
 
@@ -150,6 +154,7 @@ class _Asking:
 
         restore = _on_signals(interrupt)
         try:
+            self._hold_back([plan for plan in plans if plan.batched])
             for number, plan in enumerate(plans):
                 await self._system(plan)
                 # A model on this machine is loaded once for all systems in a row that share it.
@@ -159,6 +164,14 @@ class _Asking:
             for plan in plans:
                 await plan.backend.aclose()
             restore()
+
+    def _hold_back(self, plans: Sequence[SystemPlan]) -> None:
+        """What is out with batches is paid for whatever else is asked."""
+        ledger = Ledger(self.store)
+        for plan in plans:
+            for out in ledger.held(plan.pending).values():
+                self.held |= {key: worst or 0 for key, worst in out.items()}
+        self.budget.hold(sum(self.held.values()))
 
     async def _system(self, plan: SystemPlan) -> None:
         # A key that an earlier system asked for is answered, or failed, for this one too; where
@@ -246,13 +259,14 @@ class _Asking:
             settings,
             price=plan.backend.price,
             kind=plan.kind,
-            request_of=lambda key: plan.request(*plan.pending[key]),
+            request_of=plan.request_of,
             tell=partial(self.came, plan),
             found=lambda key: self._found(plan, [key]),
             note=self.progress.note,
             budget=self.budget,
             stop=self.stop,
             since=plan.since,
+            held=self.held,
         )
         self.outcomes.over_budget = not await ask_batches(asked, keys, self.store)
 
@@ -285,9 +299,10 @@ class _Calls:
         try:
             async with aclosing(answers):
                 async for key, outcome in answers:
-                    self._take(key, outcome)
+                    del self._sent[key]
+                    run.came(self._plan, key, outcome)
         finally:
-            # Given up without an outcome: nothing was paid.
+            # Given up without an outcome.
             for _, held in self._sent.values():
                 run.budget.settle(held, 0)
             self._sent.clear()
@@ -305,13 +320,7 @@ class _Calls:
         plan, budget = self._plan, self._run.budget
         while self.waiting:
             key = self.waiting[0]
-            request = plan.request(*plan.pending[key])
-            # Its answer would be stored under another key than it is looked up by.
-            if request_key(request) != key:
-                raise TemplateError(
-                    f"{plan.template.path}: the template gives another prompt each time. "
-                    f"Take out what is random or depends on the time."
-                )
+            request = plan.request_of(key)
             held = 0 if budget.limit is None else plan.worst(request) or 0
             if not budget.reserve(held):
                 return
@@ -322,25 +331,34 @@ class _Calls:
     async def _keep(self, outcomes: Sequence[tuple[str, Answer | Failure]]) -> None:
         """Store answers. Where that fails nothing more is sent, and those in flight are awaited:
         perhaps there is room for them when they all are back."""
-        answered = [(k, self._sent[k][0], o) for k, o in outcomes if isinstance(o, Answer)]
-        self._unstored += answered
-        if not self._unstored:
+        run = self._run
+        entries, self._unstored = self._unstored, []
+        total = 0
+        for key, outcome in outcomes:
+            request, held = self._sent[key]
+            unseen = self._unseen(request, outcome)
+            total += unseen
+            known = 0
+            if isinstance(outcome, Answer):
+                entries.append((key, request, outcome))
+                known = outcome.cost or 0
+            run.budget.settle(held, known + unseen)
+            self._sent[key] = (request, 0)
+        if not (entries or total):
             return
-        with suppress(StoreError):
-            await self._run.writer.put(self._unstored, kind=self._plan.kind)
-            self._unstored = []
-        if self._unstored:
-            self._run.stop.set()
+        try:
+            await run.writer.put(entries, kind=self._plan.kind, unseen=total)
+        except StoreError:
+            self._unstored = entries
+            run.stop.set()
 
-    def _take(self, key: str, outcome: Answer | Failure) -> None:
-        _, held = self._sent.pop(key)
-        self._run.budget.settle(held, outcome.cost if isinstance(outcome, Answer) else 0)
-        self._run.came(self._plan, key, outcome)
+    def _unseen(self, request: Mapping[str, Any], outcome: Answer | Failure) -> int:
+        """What a call may have cost beside what its answer says: at worst, in nano-dollars.
 
-
-def add_costs(total: int | None, cost: int | None) -> int | None:
-    """A sum with an unknown term is unknown."""
-    return None if total is None or cost is None else total + cost
+        That is of each attempt whose answer was lost on the way, and of an answer without price.
+        """
+        attempts = outcome.lost + (isinstance(outcome, Answer) and outcome.cost is None)
+        return attempts * (self._plan.worst(request) or 0) if attempts else 0
 
 
 def _on_signals(handler: Callable[[], None]) -> Callable[[], None]:

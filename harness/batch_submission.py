@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, TypeVar
 
-from harness.errors import EndpointError, TemplateError
-from harness.models.batch import MOST_BYTES, MOST_REQUESTS, BatchAPI, Unsure, line_of, url_of
+from harness.budget import Budget
+from harness.errors import EndpointError
+from harness.models.batch import (
+    ATTEMPTS,
+    MOST_BYTES,
+    MOST_REQUESTS,
+    BatchAPI,
+    Remote,
+    TurnedAway,
+    Unsure,
+    line_of,
+    pause,
+    url_of,
+)
 from harness.models.openai_settings import OpenAISettings
 from harness.models.pricing import Price
 from harness.records import Answer, Failure
-from harness.store import Store, request_key
-from harness.store.batches import SUBMITTING, Address, Ledger
+from harness.store import Store
+from harness.store.batches import SUBMITTING, Address, Batch, Ledger
 
 T = TypeVar("T")
 
 #: Requests rendered, claimed and stored at a time: so long the event loop does nothing else.
 STEP = 50
-_RANDOM = "Take out what is random or depends on the time."
-
-
-class Budget(Protocol):
-    """What may be spent, in nano-dollars."""
-
-    def reserve(self, worst: int) -> bool: ...
-
-    def settle(self, reserved: int, spent: int | None) -> None: ...
+#: So long after a provider was asked to create a batch, it is listed if it is there.
+LISTED_S = 30.0
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,8 @@ class Asked:
 
     ``request_of`` makes the whole request of a key. ``tell`` is told of every outcome, each
     answer stored before, and ``found`` of keys that another process has had answered.
-    ``note`` takes a line for the user. ``price`` is that of a batch call.
+    ``note`` takes a line for the user. ``price`` is that of a batch call. ``held`` is what the
+    budget holds back already, by key in nano-dollars; a key is taken out once it is settled.
     """
 
     settings: OpenAISettings
@@ -55,6 +64,7 @@ class Asked:
     since: datetime | None = None
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES
+    held: dict[str, int] = field(default_factory=dict)
 
 
 class Stopped(Exception):
@@ -73,37 +83,53 @@ class Following:
 
 
 class Books:
-    """Where the keys of a run are: told of, out with a batch, or loose."""
+    """Where the keys of a run are: told of, out with a batch, asked for elsewhere, or loose."""
 
     def __init__(self, asked: Asked, store: Store) -> None:
         self.asked = asked
         self.ledger = Ledger(store)
         #: By the batches' numbers in the ledger.
         self.following: dict[int, Following] = {}
+        #: Keys that another process asks for one by one, until it has them or lets go of them.
+        self.elsewhere: set[str] = set()
         self._store = store
-        self._reserved: dict[str, int] = {}
+        self._reserved = asked.held
 
-    def sort(self, keys: Sequence[str]) -> list[str]:
-        """Tell of keys that are answered, follow those that are out; returns the others."""
-        asked = self.asked
-        answered = self._store.known(keys, since=asked.since)
+    def sort(self, keys: Iterable[str]) -> list[str]:
+        """Tell of keys that are answered, follow those that are out; returns the loose ones."""
+        keys = list(keys)
+        answered = self._store.known(keys, since=self.asked.since)
         for key in (key for key in keys if key in answered):
             # Another process has paid for it.
             self.settle(key, 0)
-            asked.found(key)
-        keys = [key for key in keys if key not in answered]
-        for number, held in self.ledger.held(keys).items():
+            self.asked.found(key)
+        rest = [key for key in keys if key not in answered]
+        out: set[str] = set()
+        for number, held in self.ledger.held(rest).items():
             for key, worst in held.items():
-                self.reserve(key, worst)
+                if key not in self._reserved:
+                    # It may be more than there is.
+                    self.asked.budget.hold(worst or 0)
+                    self._reserved[key] = worst or 0
             self.following.setdefault(number, Following()).keys.update(held)
-            answered.update(held)
-        return [key for key in keys if key not in answered]
+            out.update(held)
+        rest = [key for key in rest if key not in out]
+        for key in rest:
+            self.settle(key, 0)
+        elsewhere = self.ledger.elsewhere(rest) if rest else set()
+        self.elsewhere |= elsewhere
+        return [key for key in rest if key not in elsewhere]
+
+    def look_elsewhere(self) -> list[str]:
+        """As :meth:`sort`, of the keys that another process asks for."""
+        keys, self.elsewhere = self.elsewhere, set()
+        return self.sort(keys)
 
     def reserve(self, key: str, worst: int | None) -> bool:
-        """Hold back what a key may cost; what is out already may cost more than there is."""
-        room = key in self._reserved or self.asked.budget.reserve(worst or 0)
+        """Hold back what a loose key may cost; ``False`` if there is no room."""
+        room = self.asked.budget.reserve(worst or 0)
         if room:
-            self._reserved.setdefault(key, worst or 0)
+            self._reserved[key] = worst or 0
         return room
 
     def settle(self, key: str, cost: int | None) -> None:
@@ -179,10 +205,7 @@ class Submitter:
             most = min(STEP, asked.most_requests - len(keys))
             while queue and len(written) < most:
                 key = queue[0]
-                request = asked.request_of(key)
-                if request_key(request) != key:
-                    raise TemplateError("A template gives another prompt each time. " + _RANDOM)
-                body = request["body"]
+                body = asked.request_of(key)["body"]
                 try:
                     line = line_of(key, url, body)
                     if len(line) > asked.most_bytes:
@@ -204,10 +227,8 @@ class Submitter:
             if not got and self._books.ledger.get(number) is None:
                 full = True  # this submission was given up as one that hangs
             file.writelines(line for key, line in written.items() if key in got)
-            for key in written.keys() - got:
-                self._books.settle(key, 0)
             # Others have them, or have just had them answered.
-            queue.extendleft(self._books.sort([key for key in written if key not in got]))
+            queue.extendleft(self._books.sort(key for key in written if key not in got))
             await asyncio.sleep(0)
             if asked.stop.is_set():
                 raise Stopped
@@ -215,19 +236,57 @@ class Submitter:
 
     async def _create(self, number: int, sent: str, url: str, keys: set[str]) -> bool:
         """Have the provider take a file as a batch; ``False`` if we were given up meanwhile."""
-        batch = self._books.ledger.get(number)
-        if batch is None or not self._books.ledger.create(number):
+        books, ledger = self._books, self._books.ledger
+        batch = ledger.get(number)
+        if batch is None:
             return False
-        # Not to be interrupted: it is short, and what comes of it has to be written down.
-        remote = await self._api.create(sent, url, batch.nonce)
-        if not self._books.ledger.adopt(number, remote.id, remote.status):
+        remote: Remote | None = None
+        attempt = unsure = 0
+        while remote is None:
+            if not ledger.create(number):
+                return False
+            attempt += 1
+            try:
+                # Not to be interrupted: it is short, and what comes of it has to be written down.
+                remote = await self._api.create(sent, url, batch.nonce)
+            except TurnedAway as error:
+                ledger.recall(number)
+                if attempt == ATTEMPTS:
+                    raise
+                await books.until(asyncio.sleep(pause(attempt - 1, error.again)))
+            except Unsure:
+                unsure += 1
+                remote = await books.until(self._listed(batch))
+                if remote is None and attempt == ATTEMPTS:
+                    raise
+        if not ledger.adopt(number, remote.id, remote.status):
             await self._api.cancel(remote.id)
             return False
-        self._books.following[number] = Following(keys, remote.id, remote.status, again=False)
-        self._books.asked.note(f"{remote.id}: {count(keys)} submitted")
+        books.following[number] = Following(keys, remote.id, remote.status, again=False)
+        books.asked.note(f"{remote.id}: {count(keys)} submitted")
+        if unsure:
+            # An earlier call may have made one that was listed too late.
+            with suppress(EndpointError):
+                await books.until(self._api.find(batch.nonce, since=batch.created, kept=remote.id))
         return True
 
+    async def _listed(self, batch: Batch) -> Remote | None:
+        """A batch that may have been made, once it is listed; ``None``: it was not.
 
-def count(keys: Sequence[str] | set[str]) -> str:
+        Raises:
+            Unsure: the provider does not say.
+        """
+        latest = time.monotonic() + LISTED_S
+        while True:
+            try:
+                found = await self._api.find(batch.nonce, since=batch.created)
+            except EndpointError as error:
+                raise Unsure(str(error)) from None
+            if found is not None or time.monotonic() > latest:
+                return found
+            await asyncio.sleep(_LOOK_S)
+
+
+def count(keys: Collection[str]) -> str:
     """So many requests, in words."""
     return "1 request" if len(keys) == 1 else f"{len(keys)} requests"

@@ -10,9 +10,10 @@ import asyncio
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
+from harness import batch_submission as submission
 from harness.batch_submission import STEP, Asked, Books, Following, Stopped, Submitter, count
 from harness.errors import EndpointError
 from harness.models.batch import BatchAPI, Remote, Response, Undone, Unknown, Unreached, lines
@@ -28,8 +29,6 @@ _LONGEST_WAIT_S = 60.0
 _TRIES = 3
 # A submission that nobody has touched for so long has no process any more, wherever that ran.
 _FORSAKEN_S = 600.0
-# So long after a provider was asked to create a batch, it is listed if it is there.
-_LISTED_S = 30.0
 # A provider that has no room for more until a batch ends.
 _FULL = "token_limit_exceeded"
 # A provider that was there and is out of reach is waited for so long.
@@ -90,15 +89,23 @@ class _Run:
         """As :func:`ask_batches`."""
         shortest = wait = self._asked.settings.poll_s
         # What has finished meanwhile comes first: it tells what is still to be paid.
-        loose = self._books.sort(keys)
+        books = self._books
+        loose = books.sort(keys)
         loose += await self._look()
+        told = False
         while True:
-            loose = await self._submit(self._books.sort(loose))
-            if not self._following and not self._away:
+            loose = await self._submit(books.sort(loose))
+            if books.elsewhere and not told:
+                told = True
+                self._asked.note(
+                    f"another process is asking for {count(books.elsewhere)}: waiting for it"
+                )
+            if not (self._following or self._away or books.elsewhere):
                 break
-            await self._sleep(wait)
+            await self._sleep(min(wait, shortest) if books.elsewhere else wait)
             before = len(self._following)
             loose += await self._look()
+            loose += books.look_elsewhere()
             fewer = len(self._following) < before
             wait = shortest if fewer else min(2 * wait, _LONGEST_WAIT_S)
         if self._refused:
@@ -133,8 +140,11 @@ class _Run:
                     await self._recover(batch)
                     batch = self._ledger.get(number)
                 if batch is None or not batch.waiting:
-                    # Given up, or collected by another process.
-                    loose += self._following.pop(number).keys
+                    # Given up, given back, or collected by another process.
+                    if batch is not None:
+                        following.remote, following.status = batch.remote, batch.status
+                    keys = self._books.sort(self._following.pop(number).keys)
+                    loose += self._unless_cancelled(keys, following)
                 elif batch.remote is not None:
                     loose += await self._follow(batch, batch.remote, following)
                     self._met()
@@ -192,7 +202,7 @@ class _Run:
             if remote is not None:
                 self._ledger.adopt(batch.id, remote.id, remote.status)
                 return
-            if age < _LISTED_S:
+            if age < submission.LISTED_S:
                 return
         self._ledger.give_up(batch.id)
 
@@ -232,16 +242,21 @@ class _Run:
         del self._following[batch.id]
         if self._full:
             self._refused, self._full = "", False
-        cancelled = remote.status == "cancelled" and not following.again
-        if cancelled and following.keys:
-            self._asked.note(
-                f"{remote.id} was cancelled with {count(following.keys)} left. The same command "
-                f"submits what is left again."
-            )
         for key in following.keys:
             self._books.settle(key, 0)
-        left = () if cancelled else following.keys
+        left = self._unless_cancelled(following.keys, following)
         return elsewhere + [key for key in left if self._again(key, remote, undone.get(key))]
+
+    def _unless_cancelled(self, keys: Collection[str], following: Following) -> Collection[str]:
+        """What is left of a batch, but for one that somebody has cancelled while we waited."""
+        if following.status != "cancelled" or following.again:
+            return keys
+        if keys:
+            self._asked.note(
+                f"{following.remote} was cancelled with {count(keys)} left. The same command "
+                f"submits what is left again."
+            )
+        return ()
 
     def _take(
         self, batch: Batch, keys: set[str], chunk: Sequence[bytes], undone: dict[str, Undone]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from harness.errors import UsageError
 from harness.models import open_backend
 from harness.models.base import Settings
-from harness.models.pricing import Prices
+from harness.models.openai_settings import OpenAISettings
+from harness.models.pricing import Prices, find_price, nano_dollars
 from harness.records import Prompt
 
 
@@ -30,6 +32,10 @@ class Budget:
         self.reserved += worst
         return True
 
+    def hold(self, worst: int) -> None:
+        """Hold back what is out already, whether there is room for it or not."""
+        self.reserved += worst
+
     def settle(self, reserved: int, spent: int | None) -> None:
         """A call came back: ``spent`` instead of what was held back for it.
 
@@ -37,6 +43,24 @@ class Budget:
         """
         self.reserved -= reserved
         self.spent += reserved if spent is None else spent
+
+
+def why_unpriced(settings: Settings, prices: Prices) -> str | None:
+    """Why nobody can say what a model's calls may cost at most; ``None`` where one can.
+
+    ``prices`` are those of the experiment file.
+    """
+    backend = open_backend(settings, prices)
+    if backend.price is not None:
+        bounded = backend.price.worst(backend.request(Prompt("", "", ()))["body"]) is not None
+        return None if bounded else "answers have no bound: give max_tokens"
+    provider = settings.endpoint if isinstance(settings, OpenAISettings) else settings.backend
+    if find_price(provider, settings.model, prices) is not None:
+        return f"the price of '{settings.model}' at '{provider}' has no `batch` fraction"
+    return (
+        f"no price of '{settings.model}' at '{provider}': give it in [prices.\"{provider}\"] of "
+        f"the experiment, or in a price file (see `harness ls models`)"
+    )
 
 
 def refuse_unpriced(asked: Iterable[tuple[str, Settings]], prices: Prices) -> None:
@@ -50,15 +74,21 @@ def refuse_unpriced(asked: Iterable[tuple[str, Settings]], prices: Prices) -> No
         UsageError: a price is unknown, or an answer's length has no bound.
     """
     for name, settings in asked:
-        backend = open_backend(settings, prices)
-        if backend.price is None:
+        why = why_unpriced(settings, prices)
+        if why is not None:
             raise UsageError(
-                f"--budget: nobody knows what '{name}' ({settings.model}) costs. Give its price in "
-                f"[prices] of the experiment or in a price file (see `harness ls models`), or let "
-                f"such models run outside the budget with --unpriced."
+                f"--budget: nobody knows what '{name}' may cost ({why}). Mend that, or let such "
+                f"models run outside the budget with --unpriced."
             )
-        if backend.price.worst(backend.request(Prompt("", "", ()))["body"]) is None:
-            raise UsageError(
-                f"--budget: '{name}' sets no bound to its answers. Give max_tokens or "
-                f"max_completion_tokens, or let it run outside the budget with --unpriced."
-            )
+
+
+def read_budget(amount: str | Decimal) -> int:
+    """A budget in dollars as nano-dollars.
+
+    Raises:
+        UsageError: not an amount, or less than nothing.
+    """
+    limit = nano_dollars(amount)
+    if limit < 0:
+        raise UsageError(f"--budget {amount}: less than nothing. Write it as 12.50.")
+    return limit

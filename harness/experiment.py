@@ -163,6 +163,8 @@ class Experiment(_Section):
                 for name, value in _plain(system).items()
                 if name not in ("settings", "translation")
             }
+            if not system.shots:
+                table = {key: value for key, value in table.items() if key not in _SHOT_KEYS}
             table |= _plain(system.settings)
             if system.translation is not None:
                 table["translation"] = system.translation.table()
@@ -173,6 +175,8 @@ class Experiment(_Section):
 
 # The system's own keys; every other key of its table belongs to the backend.
 _SYSTEM_KEYS = tuple(name.rstrip("_") for name in System.model_fields if name != "settings")
+# What says which examples are shown, if any are.
+_SHOT_KEYS = tuple(key for key in _SYSTEM_KEYS if key.startswith("shots"))
 _TOP_KEYS = ("datasets", "translation", "systems", "prices")
 
 
@@ -310,6 +314,9 @@ def _system(table: Any, where: str, base: Path) -> System:
     schema = own.get("schema")
     if isinstance(schema, str) and schema.endswith(".py"):
         schema = str(_resolve(schema, base, where, "schema"))
+    idle = [key for key in _SHOT_KEYS if key in own]
+    if idle and "shots" not in own:
+        raise ExperimentError(f"{where}: `{idle[0]}` says which examples to show: give shots = 3.")
     translation = own.get("translation")
     if translation is not None:
         translation = _translation(translation, f"{where}: translation", base)

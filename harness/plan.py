@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from harness.data.block import Block
+from harness.errors import TemplateError
 from harness.experiment import System
 from harness.models.base import Backend
 from harness.models.openai_settings import OpenAISettings
@@ -22,7 +23,7 @@ from harness.prompting.json_answers import FORMATS
 from harness.prompting.render import Renderer, Template
 from harness.prompting.shots import Shots
 from harness.records import Example, Prediction, Prompt, Reply, Translation
-from harness.store import KINDS
+from harness.store import KINDS, request_key
 
 
 @dataclass(slots=True)
@@ -106,6 +107,21 @@ class SystemPlan:
     def request(self, cell: Cell, index: int) -> dict[str, Any]:
         """The whole request of one example."""
         return self.backend.request(cell.prompt(index), cell.repeat)
+
+    def request_of(self, key: str) -> dict[str, Any]:
+        """The request of a pending key, made anew.
+
+        Raises:
+            TemplateError: it is another one than it was; its answer would be stored under another
+                key than it is looked up by.
+        """
+        request = self.request(*self.pending[key])
+        if request_key(request) != key:
+            raise TemplateError(
+                f"{self.template.path}: the template gives another prompt each time. "
+                f"Take out what is random or depends on the time."
+            )
+        return request
 
     def worst(self, request: Mapping[str, Any]) -> int | None:
         """The most that a request can cost, in nano-dollars; ``None`` if that is unknown."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness import __version__
-from harness.asking import Outcomes, add_costs
+from harness.asking import Outcomes
 from harness.data.block import Block
 from harness.errors import HarnessError
 from harness.experiment import Experiment
-from harness.models.pricing import dollars
+from harness.models.pricing import add_costs, dollars
 from harness.plan import Cell, SystemPlan
 from harness.records import Answer, Failure, Prediction, Reply, Status
 from harness.runs import LAYOUT, RunFolder, prediction_json

@@ -133,21 +133,24 @@ class Answer:
 
     ``response`` is the body of the response as JSON text; ``latency_s`` the seconds of the
     attempt that succeeded; ``cost`` integer nano-dollars at the prices of that day, ``None``
-    where the price is unknown (never 0 for that).
+    where the price is unknown (never 0 for that). ``lost`` is not stored: attempts before it that
+    may have been charged though no answer came of them.
     """
 
     response: str
     latency_s: float
     cost: int | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that failed for good: nothing was paid, nothing is stored, it is made again.
+    """A call that failed for good: nothing is stored, it is made again.
 
     ``message`` is one line fit for a user, free of secrets; ``status_code`` the HTTP status,
     ``None`` for a transport failure. ``too_long`` and ``filtered`` say that the prompt did not
-    fit the model's context, or that the provider's filter turned it away.
+    fit the model's context, or that the provider's filter turned it away. ``lost`` are attempts
+    that may have been charged though no answer came of them.
     """
 
     message: str
@@ -155,6 +158,7 @@ class Failure:
     attempts: int = 1
     too_long: bool = False
     filtered: bool = False
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from harness.asking import Outcomes, Progress, ask
-from harness.budget import Budget, refuse_unpriced
+from harness.budget import Budget, read_budget, refuse_unpriced
 from harness.errors import OfflineError, UsageError, unknown
 from harness.experiment import Experiment
 from harness.models.base import Settings
-from harness.models.pricing import nano_dollars
 from harness.plan import SystemPlan
 from harness.planning import Translators, load_blocks, make_plan
 from harness.recording import RunResult, manifest, prediction_rows
@@ -100,7 +99,7 @@ def run(
         folder=results_folder(experiment, out),
         store=store,
         progress=progress or Progress(),
-        limit=None if budget is None else nano_dollars(budget),
+        limit=None if budget is None else read_budget(budget),
         unpriced=unpriced,
     )
     try:

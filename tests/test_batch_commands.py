@@ -83,6 +83,53 @@ def test_run_then_live_then_stored(harness: Harness, serve: Serve, tmp_path: Pat
     assert (stats["requests"], stats["answered_twice"]) == (24, 0)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the system has no SIGTERM")
+@pytest.mark.slow
+def test_a_live_run_leaves_out_what_is_out(harness: Harness, serve: Serve, tmp_path: Path) -> None:
+    """Until the batch is collected, or cancelled and its rest given back."""
+    served = serve(batch_latency_s=3600)
+    leave(harness, tmp_path, experiment(tmp_path, served.url))
+    file = experiment(tmp_path, served.url, limit=12, mode="live")
+    live = harness("run", file)
+    assert live.code == 3, live.err
+    assert "20 requests are out with a batch and not sent again" in live.err
+    assert served.stats()["answered"] == 4
+    name = next(w for w in harness("batch", "ls").out.split() if w.startswith("batch_"))
+    assert "20 requests given back" in harness("batch", "cancel", name).out
+    again = harness("run", file)
+    assert again.code == 0, again.err
+    assert "20 requests answered" in again.out
+    stats = served.stats()
+    assert (stats["answered"], stats["answered_twice"]) == (24, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the system has no SIGTERM")
+@pytest.mark.slow
+def test_a_batch_is_collected_after_a_live_run(
+    harness: Harness, serve: Serve, tmp_path: Path
+) -> None:
+    served = serve(batch_latency_s=1)
+    leave(harness, tmp_path, experiment(tmp_path, served.url))
+    live = harness("run", experiment(tmp_path, served.url, mode="live"))
+    assert live.code == 3, live.err
+    batch = harness("run", experiment(tmp_path, served.url))
+    assert batch.code == 0, batch.err
+    assert "submitted" not in batch.err
+    stats = served.stats()
+    assert (stats["answered"], stats["answered_twice"]) == (20, 0)
+
+
+def leave(harness: Harness, folder: Path, file: Path) -> None:
+    """A run that is interrupted once its batch is at the provider."""
+    process = start(folder, file)
+    while "in_progress" not in harness("batch", "ls").out:
+        assert process.poll() is None
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, out
+    assert "The same command collects" in out
+
+
 PRICES = """
 [loopback.capitals]
 input = "1"
@@ -131,9 +178,28 @@ def test_ls_and_cancel(harness: Harness, serve: Serve, tmp_path: Path) -> None:
     assert harness("batch", "cancel").code == 2
     cancelled = harness("batch", "cancel", name)
     assert cancelled.out.startswith(f"{name}: cancelling")
-    while "cancelled" not in harness("batch", "ls").out:
-        pass
-    assert "already; run its experiment" in harness("batch", "cancel", name).out
+    assert cancelled.out.endswith(f"{name}: cancelled; 20 requests given back\n")
+    assert "No batch is out" in harness("batch", "ls").out
+
+
+@pytest.mark.slow
+def test_what_a_cancelled_batch_has_answered_is_collected(
+    harness: Harness, serve: Serve, tmp_path: Path
+) -> None:
+    served = serve(batch_latency_s=10)
+    leave(harness, tmp_path, experiment(tmp_path, served.url))
+    wait_for(served, lambda stats: stats["answered"] > 0)
+    cancelled = harness("batch", "cancel", "--all").out
+    answered = served.stats()["answered"]
+    assert 0 < answered < 20
+    assert f"cancelled; {20 - answered} requests given back; {answered} req" in cancelled
+    live = harness("run", experiment(tmp_path, served.url, mode="live"))
+    assert f"{answered} requests are out with a batch" in live.err
+    assert live.code == 3
+    batch = harness("run", experiment(tmp_path, served.url))
+    assert batch.code == 0, batch.err
+    stats = served.stats()
+    assert (stats["answered"], stats["answered_twice"]) == (20, 0)
 
 
 def test_a_batch_that_nobody_knows_is_given_up_by_name(

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from harness import batches as module
+from harness import batch_submission, batches
 from harness.batches import ask_batches
 from harness.budget import Budget
+from harness.cli.batch import _stop
 from harness.errors import EndpointError
 from harness.models.batch import BatchAPI, Remote, Unreached, line_of
 from harness.models.pricing import Price
-from harness.records import Answer, Failure, Prompt
+from harness.records import Answer, Failure, Prompt, Usage
 from harness.store import Store, request_key
 from harness.store.batches import Ledger
 from tests.batch_case import Case, case
@@ -209,6 +210,26 @@ def test_a_batch_cancelled_elsewhere_is_collected_and_not_repeated(tmp_path: Pat
     asyncio.run(main())
 
 
+def test_what_is_given_back_while_a_run_waits_is_not_repeated(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with case(tmp_path, 20, batch_latency_s=600) as it:
+            it.settings = it.settings.model_copy(update={"poll_s": 0.5})
+            asking = asyncio.ensure_future(it.ask())
+            while not it.notes:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            with Store(it.path) as store:
+                ledger, api = Ledger(store), BatchAPI(it.settings)
+                (batch,) = ledger.batches()
+                assert await _stop(ledger, batch, api, named=True)
+                await api.aclose()
+                assert ledger.batches() == []
+            assert await asking
+            assert "was cancelled with 20 requests left" in it.notes[-1]
+            assert it.told == {}
+
+    asyncio.run(main())
+
+
 def test_a_refused_batch_is_told_and_leaves_nothing_out(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 3) as it:
@@ -270,6 +291,24 @@ def test_the_budget_is_never_passed(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_an_answer_without_usage_counts_as_its_worst_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "read_usage", lambda _: Usage())
+
+    async def main() -> None:
+        async with case(tmp_path, 10) as it:
+            worst = sum(PRICE.worst(r["body"]) or 0 for r in it.requests.values())
+            budget = Budget(worst)
+            with Store(it.path, run="r") as store:
+                asked = it.asked(price=PRICE, budget=budget)
+                assert await ask_batches(asked, it.keys, store)
+                assert store.spent("r") == budget.spent == worst
+            assert {o.cost for o in it.told.values() if isinstance(o, Answer)} == {None}
+
+    asyncio.run(main())
+
+
 def test_what_is_out_is_held_back_before_anything_is_submitted(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 40, batch_latency_s=0.3) as it:
@@ -293,7 +332,7 @@ def test_a_submission_that_was_cut_off_is_adopted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after `kill -9` between the provider's making a batch and our writing down its id."""
-    monkeypatch.setattr(module, "_LISTED_S", 0.0)
+    monkeypatch.setattr(batch_submission, "LISTED_S", 0.0)
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
 

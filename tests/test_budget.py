@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from harness.budget import Budget
 from harness.models.pricing import Price, nano_dollars
 from harness.store import Store
 from tests.conftest import Ran, Served
+from tests.hosts import hosted
+from tests.models.conftest import completion
 
 Harness = Callable[..., Ran]
 Serve = Callable[..., Served]
@@ -152,7 +155,7 @@ def test_unknown_prices_are_refused(harness: Harness, serve: Serve, tmp_path: Pa
     file = experiment(tmp_path, served.url)
     ran = harness("run", file, "--budget", "1")
     assert ran.code == 2
-    assert "nobody knows what 'A' (capitals) costs" in ran.err
+    assert "nobody knows what 'A' may cost (no price of 'capitals' at 'priced'" in ran.err
     assert served.stats()["requests"] == 0
     assert harness("run", file, "--budget", "1", "--unpriced").code == 0
 
@@ -161,14 +164,26 @@ def test_an_answer_without_bound_is_refused(harness: Harness, serve: Serve, tmp_
     file = experiment(tmp_path, serve().url, prices=PRICES, drop=["max_tokens"])
     ran = harness("run", file, "--budget", "1")
     assert ran.code == 2
-    assert "sets no bound to its answers" in ran.err
+    assert "answers have no bound: give max_tokens" in ran.err
+    out = harness("preview", file, "--budget", "1").out
+    assert "price unknown (answers have no bound: give max_tokens)" in out
+    assert "A run refuses a budget over calls whose price or length nobody knows" in out
 
 
-@pytest.mark.parametrize("amount", ["nan", "-", "1.0000000001"])
-def test_a_budget_is_an_amount(harness: Harness, tmp_path: Path, serve: Serve, amount: str) -> None:
-    ran = harness("run", experiment(tmp_path, serve().url, prices=PRICES), "--budget", amount)
+def test_a_price_without_batch_says_so(harness: Harness, serve: Serve, tmp_path: Path) -> None:
+    file = experiment(tmp_path, serve().url, prices=PRICES, mode="batch")
+    ran = harness("run", file, "--budget", "1")
     assert ran.code == 2
-    assert "is not an amount of dollars" in ran.err
+    assert "the price of 'capitals' at 'priced' has no `batch` fraction" in ran.err
+    file.write_text(file.read_text().replace('"30" }', '"30", batch = 50 }'))
+    assert "a fraction of the price is needed, such as 0.5" in harness("run", file).err
+
+
+@pytest.mark.parametrize("amount", ["nan", "-", "1.0000000001", "-5"])
+def test_a_budget_is_an_amount(harness: Harness, tmp_path: Path, serve: Serve, amount: str) -> None:
+    ran = harness("run", experiment(tmp_path, serve().url, prices=PRICES), f"--budget={amount}")
+    assert ran.code == 2
+    assert "Write it as 12.50" in ran.err
 
 
 def test_preview_states_the_worst_case(harness: Harness, serve: Serve, tmp_path: Path) -> None:
@@ -181,7 +196,70 @@ def test_preview_states_the_worst_case(harness: Harness, serve: Serve, tmp_path:
     assert "worst case of the rest $0" in out
 
 
+def test_preview_says_how_long_the_limits_take(
+    harness: Harness, serve: Serve, tmp_path: Path
+) -> None:
+    file = experiment(tmp_path, serve().url, prices=PRICES, rpm=10, tpm=100)
+    out = harness("preview", file).out
+    assert "at least" in out
+    assert "tpm = 100 is less than one call may take" in out
+
+
 def test_half_price_in_a_batch() -> None:
     price = Price(input=5, output=100, cached_input=3, batch=Decimal("0.5"))
     assert price.batched() == Price(input=3, output=50, cached_input=2)
     assert Price(input=5, output=100, cached_input=3).batched() is None
+
+
+def test_an_answer_without_usage_counts_as_the_worst_case(harness: Harness, tmp_path: Path) -> None:
+    answered = 0
+
+    async def silent(request: web.Request) -> web.Response:
+        nonlocal answered
+        answered += 1
+        body = completion(" []\n")
+        del body["usage"]
+        return web.json_response(body)
+
+    with hosted(silent) as url:
+        file = experiment(tmp_path, url, prices=PRICES)
+        assert harness("run", file, "--budget", "0.1").code == 4
+        before = answered
+        # Also in the next process, which knows of it from the store alone.
+        assert harness("run", file, "--budget", "0.1").code == 4
+    assert 0 < before == answered < 20
+
+
+def test_answers_that_were_lost_count_as_the_worst_case(harness: Harness, tmp_path: Path) -> None:
+    attempts = 0
+
+    async def garbled(request: web.Request) -> web.Response:
+        nonlocal attempts
+        attempts += 1
+        if attempts % 2:
+            return web.Response(text='{"choices": [', content_type="application/json")
+        return web.json_response(completion(" []\n"))
+
+    with hosted(garbled) as url:
+        file = experiment(tmp_path, url, prices=PRICES, concurrency=1, backoff_s=0.001)
+        assert harness("run", file, "--budget", "0.3").code == 4
+    with Store() as store:
+        spent = store.spent((tmp_path / "x" / ".payer").read_text())
+    # Each first attempt may have been charged; only those under way take it past the budget.
+    assert nano_dollars("0.25") < spent <= nano_dollars("0.6")
+    assert attempts < 30
+
+
+def test_calls_that_came_to_nothing_hold_nothing_back(
+    harness: Harness, serve: Serve, tmp_path: Path
+) -> None:
+    served = serve()
+    file = experiment(tmp_path, serve(key_expires_after=0).url, prices=PRICES)
+    # The second system has the room that the first one's refused calls had been given.
+    text, prices = file.read_text().split("[prices.")
+    good = text[text.index("[[systems]]") :].replace('"A"', '"B"')
+    good = good.replace("base_url", f'base_url = "{served.url}"\n#')
+    file.write_text(f"{text}{good}\n[prices.{prices}")
+    ran = harness("run", file, "--budget", "0.15")
+    assert ran.code == 2
+    assert served.stats()["answered"] == 20

@@ -113,18 +113,20 @@ def test_two_processes_on_one_store_pay_once(harness: Harness, tmp_path: Path) -
 
 def test_what_a_dead_process_was_asking_for_is_asked(harness: Harness, tmp_path: Path) -> None:
     store = tmp_path / "store" / "answers.sqlite"
-    with served(latency_s=0.05) as server:
+    with served(latency_s=0.3) as server:
         file = write_experiment(tmp_path, server.url, requests=120)
-        first = start(tmp_path, "run", file)
-        wait_for_answers(store, 10)
-        # Waits for the first one, and takes over when that is gone.
-        second = start(tmp_path, "run", file, "--out", tmp_path / "two")
-        assert second.stderr is not None
-        while "another process" not in second.stderr.readline():
-            assert second.poll() is None
-        first.kill()
-        first.communicate()
-        _, err = second.communicate(timeout=60)
+        with start(tmp_path, "run", file) as first:
+            wait_for_answers(store, 10)
+            # Waits for the first one, and takes over when that is gone.
+            with start(tmp_path, "run", file, "--out", tmp_path / "two") as second:
+                assert second.stderr is not None
+                said = ""
+                while "another process" not in said:
+                    said = second.stderr.readline()
+                    assert said, "it ended without waiting"
+                first.kill()
+                first.wait()
+                _, err = second.communicate(timeout=60)
         assert second.returncode == 0, err
         stats = server.stats()
     assert stats["distinct"] == 120

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from harness import compare, load_experiment, run
-from harness.errors import HarnessError, RunFolderError, UsageError
+from harness.errors import HarnessError, RunFolderError, StoreError, UsageError
 from harness.experiment import parse_experiment
 from harness.planning import load_blocks, make_plan
 from harness.store import Store
@@ -375,3 +375,29 @@ def test_systems_of_the_same_settings_share_a_loaded_model(tmp_path: Path) -> No
         plans = make_plan(experiment, load_blocks(experiment), store)
     assert plans[0].backend is plans[1].backend
     assert plans[2].backend is not plans[0].backend
+
+
+def test_answers_wait_for_a_disk_that_is_full_for_a_while(
+    harness: Harness, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve(latency_s=0.02)
+    file = hosted(tmp_path, served.url, 20)
+    put_many, failed = Store.put_many, 0
+
+    def full_at_first(store: Store, entries: Any, **more: Any) -> None:
+        nonlocal failed
+        if failed < 2:
+            failed += 1
+            raise StoreError("no room")
+        put_many(store, entries, **more)
+
+    monkeypatch.setattr(Store, "put_many", full_at_first)
+    ran = harness("run", file)
+    # Nothing more is sent, and what was in flight is stored once there is room.
+    assert ran.code == 3
+    answered = served.stats()["answered"]
+    with Store() as store:
+        assert store.rows("SELECT count(*) FROM answers") == [(answered,)]
+    assert 0 < answered < 20
+    assert harness("run", file).code == 0
+    assert served.stats()["answered_twice"] == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,9 +16,12 @@ from harness.errors import CredentialsError, EndpointError, UsageError, unknown
 from harness.report.terminal import visible
 
 if TYPE_CHECKING:
-    from harness.models.batch import BatchAPI
+    from harness.models.batch import BatchAPI, Remote
     from harness.models.openai_settings import OpenAISettings
     from harness.store.batches import Address, Batch, Ledger
+
+# Between two looks at a batch that is being cancelled: the first and the longest.
+_LOOK_S, _LONGEST_LOOK_S = 0.5, 15.0
 
 app = typer.Typer(help="List and cancel batches at providers.", no_args_is_help=True)
 
@@ -70,7 +75,10 @@ def cancel(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are out.")] = False,
 ) -> None:
-    """Stop batches. What they have answered is paid for, and the next run collects it."""
+    """Stop batches, wait for that, and give back what they have not answered.
+
+    What they have answered is paid for, and the next run in batch mode collects it.
+    """
     from harness.store import Store
     from harness.store.batches import Ledger
 
@@ -112,22 +120,24 @@ async def _refresh(ledger: Ledger) -> None:
 async def _cancel(ledger: Ledger, batches: list[Batch], *, named: bool) -> bool:
     from harness.models.batch import BatchAPI
 
-    well = True
-    for batch in batches:
+    async def cancel_one(batch: Batch) -> bool:
         try:
             api = BatchAPI(_settings(batch.address))
             try:
-                print(f"{_name(batch)}: {await _cancel_one(ledger, batch, api, named=named)}")
+                print(f"{_name(batch)}: {await _stop(ledger, batch, api, named=named)}")
             finally:
                 await api.aclose()
         except (CredentialsError, EndpointError) as error:
-            well = False
             print(f"harness: {_name(batch)}: {visible(str(error))}", file=sys.stderr)
-    return well
+            return False
+        return True
+
+    return all(await asyncio.gather(*map(cancel_one, batches)))
 
 
-async def _cancel_one(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> str:
+async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> str:
     """Cancel a batch; returns what became of it. One that is not there is given up if named."""
+    from harness.batch_submission import count
     from harness.models.batch import Unknown
     from harness.store.batches import ENDED
 
@@ -140,15 +150,40 @@ async def _cancel_one(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: boo
         seen = await api.look(batch.remote)
         if seen.status not in ENDED:
             seen = await api.cancel(batch.remote)
+            print(f"{batch.remote}: {seen.status}; that may take ten minutes", flush=True)
+        pause = _LOOK_S
+        while seen.status not in ENDED:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_LOOK_S)
+            seen = await api.look(batch.remote)
     except Unknown:
         if not named:
             # Perhaps another key is set than the one it was submitted with.
             return "the provider does not know it; name it to have it given up"
-        freed = ledger.abandon(batch.id, "unknown")
-        return f"the provider does not know it; {freed} requests are given up"
+        lost = ledger.abandon(batch.id, "unknown")
+        return f"the provider does not know it; {lost} requests are given up"
     ledger.saw(batch.id, seen.status, seen.done, seen.failed)
-    ended = " already; run its experiment again to collect it" if seen.status in ENDED else ""
-    return f"{seen.status}{ended}"
+    freed = await _give_back(ledger, batch.id, api, seen)
+    left = ledger.keys(batch.id)
+    rest = f"; {count(left)} to be collected: run its experiment again" if left else ""
+    return f"{seen.status}; {count(freed)} given back{rest}"
+
+
+async def _give_back(ledger: Ledger, number: int, api: BatchAPI, seen: Remote) -> set[str]:
+    """Let go of the keys that a batch which has ended did not answer; returns them."""
+    from harness.models.batch import Response, Unknown
+
+    keys = ledger.keys(number)
+    if seen.output_file is not None:
+        with tempfile.TemporaryFile() as answers:
+            # Answers that the provider has removed are none any more.
+            with suppress(Unknown):
+                await api.download(seen.output_file, answers)
+            for line in answers:
+                key, outcome = api.read(line) or ("", None)
+                if isinstance(outcome, Response):
+                    keys.discard(key)
+    return ledger.free(number, keys)
 
 
 def _settings(address: Address) -> OpenAISettings:

@@ -52,9 +52,8 @@ def ls_models() -> None:
 
     print(f"Backends: {', '.join(BACKENDS)}. Scripted rules: {', '.join(RULES)}.")
     print(f"Prices in dollars per million tokens, as of {prices_as_of()}:")
-    print_rows(
-        ("provider", "model", "input", "cached input", "output"), list_prices(), empty="No prices."
-    )
+    header = ("provider", "model", "input", "cached input", "output", "batch")
+    print_rows(header, list_prices(), empty="No prices.")
 
 
 @ls_app.command("prompts")

@@ -185,8 +185,8 @@ def preview(
     data_dir: DataDir = None,
 ) -> None:
     """Show each system's exact prompt, its tokens and price, and what is cached; send nothing."""
+    from harness.budget import read_budget
     from harness.experiment import load_experiment
-    from harness.models.pricing import nano_dollars
     from harness.report.preview import preview as show_preview
 
     show_preview(
@@ -195,7 +195,7 @@ def preview(
         language=language,
         limit=limit,
         data_dir=data_dir,
-        budget=None if budget is None else nano_dollars(budget),
+        budget=None if budget is None else read_budget(budget),
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from harness.models import failures
 from harness.models.flow import TryAgain
 from harness.models.openai_settings import OpenAISettings
 from harness.models.replies import is_answer
+from harness.models.wire import encode, find_key, open_client
 from harness.records import Failure
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
 
 _NONCE = "harness"
-_ATTEMPTS = 6
+#: How often a call is made before the provider counts as out of reach.
+ATTEMPTS = 6
 _BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
 _CONNECT_S = 10.0
@@ -41,7 +43,6 @@ _CONNECT_S = 10.0
 _CLOCKS_APART_S = 86_400.0
 # Between two bytes: a provider takes its time with a large file.
 _FILE_TIMEOUT_S = 600.0
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +83,23 @@ class Unreached(EndpointError):
     """A provider that gives no answer, or turns every call away for now (429, 5xx)."""
 
 
+class TurnedAway(Unreached):
+    """A provider that makes no batch for now (429)."""
+
+    def __init__(self, message: str, again: TryAgain) -> None:
+        super().__init__(message)
+        self.again = again
+
+
 class Unsure(EndpointError):
-    """Whether a batch was created could not be found out."""
+    """It is not known whether a batch was made."""
 
 
 class BatchAPI:
     """One provider's Batch API. Of one event loop; close it.
 
-    Calls are made again after transport errors, 429 and 5xx, but for the one that creates a
-    batch: whether it was heard has to be looked up first, see :meth:`create`.
+    Calls are made again after transport errors, 429 and 5xx, but for :meth:`create`: whether it
+    was heard has to be looked up first, with :meth:`find`.
 
     Raises:
         CredentialsError: a key is needed and not there.
@@ -100,10 +109,9 @@ class BatchAPI:
     def __init__(self, settings: OpenAISettings) -> None:
         import httpx2
 
-        from harness.models.wire import find_key, open_client
-
         self._settings = settings
         self._secrets = failures.secrets(find_key(settings))
+        self._stored_secrets = failures.secrets(find_key(settings), stored=True)
         timeout = httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
         self._client = open_client(settings, httpx2.AsyncClient(timeout=timeout))
 
@@ -123,47 +131,37 @@ class BatchAPI:
         return await self._persist(send)
 
     async def create(self, file: str, url: str, nonce: str) -> Remote:
-        """Make a batch of an uploaded file, once, whatever becomes of the connection.
+        """Ask once for a batch of an uploaded file.
 
         ``nonce`` is our own name for it, which no other batch has.
 
         Raises:
-            Unsure: it may have been made; to be looked for by its nonce.
+            TurnedAway: none was made.
+            Unsure: one may have been made; to be looked for by its nonce.
         """
-        started = time.time()
         from openai import APIConnectionError, APIStatusError
 
-        for attempt in range(_ATTEMPTS):
-            try:
-                created = await self._client.batches.create(
-                    input_file_id=file,
-                    endpoint=url,  # type: ignore[arg-type]
-                    completion_window="24h",
-                    metadata={_NONCE: nonce},
-                )
-                return self._remote(created)
-            except APIStatusError as error:
-                again = self._again(error)
-                if turned_away := error.status_code == 429:
-                    await asyncio.sleep(_pause(attempt, again))
-                    continue
-            except APIConnectionError as error:
-                turned_away, again = False, TryAgain(self._clean(failures.transport(error)))
-            await asyncio.sleep(_pause(attempt, again))
-            try:
-                found = await self.find(nonce, since=started)
-            except EndpointError as error:
-                raise Unsure(str(error)) from None
-            if found is not None:
-                return found
-        if turned_away:
-            raise self._refusal(again.message)
-        raise Unsure(str(self._refusal(again.message)))
+        try:
+            made = await self._client.batches.create(
+                input_file_id=file,
+                endpoint=url,  # type: ignore[arg-type]
+                completion_window="24h",
+                metadata={_NONCE: nonce},
+            )
+        except APIStatusError as error:
+            again = self._again(error)
+            if error.status_code == 429:
+                raise TurnedAway(self._refusal(again.message), again) from None
+            raise self._unsure(again.message) from None
+        except APIConnectionError as error:
+            raise self._unsure(self._clean(failures.transport(error))) from None
+        return self._remote(made)
 
-    async def find(self, nonce: str, *, since: float) -> Remote | None:
+    async def find(self, nonce: str, *, since: float, kept: str | None = None) -> Remote | None:
         """The batch that was made under our own name at this time (since 1970) or later, if any.
 
-        Should there be several, the others are cancelled.
+        Should there be several, all but one are cancelled: but ``kept``, or the oldest, which
+        others may have adopted already. A list may lack what was made some seconds ago.
         """
 
         async def look(client: AsyncOpenAI) -> list[Batch]:
@@ -173,14 +171,19 @@ class BatchAPI:
                     break
                 if (batch.metadata or {}).get(_NONCE) == nonce:
                     found.append(batch)
+            # The newest are listed first, with times in whole seconds.
+            found.reverse()
+            found.sort(key=lambda batch: batch.created_at)
             return found
 
         found = await self._persist(look)
-        # The oldest, which others may have adopted already.
-        found.sort(key=lambda batch: batch.created_at)
-        for spare in found[1:]:
-            await self.cancel(spare.id)
-        return self._remote(found[0]) if found else None
+        if kept is None and found:
+            kept = found[0].id
+        for spare in (batch for batch in found if batch.id != kept):
+            # One that has ended is not cancelled any more.
+            with suppress(EndpointError):
+                await self.cancel(spare.id)
+        return next((self._remote(batch) for batch in found if batch.id == kept), None)
 
     async def look(self, batch: str) -> Remote:
         """What has become of a batch.
@@ -236,7 +239,7 @@ class BatchAPI:
         if not isinstance(body, Mapping) or not is_answer(body):
             return key, Undone(self._clean(f"HTTP 200, but no completion: {body}"), 200)
         text = json.dumps(body, ensure_ascii=False)
-        for secret in self._secrets:
+        for secret in self._stored_secrets:
             text = text.replace(secret, failures.HIDDEN)
         return key, Response(body, text)
 
@@ -257,16 +260,16 @@ class BatchAPI:
         import httpx2
         from openai import APIConnectionError, APIStatusError
 
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 return await call(self._client)
             except APIStatusError as error:
                 again = self._again(error)
             except (APIConnectionError, httpx2.TransportError) as error:
                 again = TryAgain(self._clean(failures.transport(error)))
-            if attempt + 1 < _ATTEMPTS:
-                await asyncio.sleep(_pause(attempt, again))
-        raise self._refusal(again.message)
+            if attempt + 1 < ATTEMPTS:
+                await asyncio.sleep(pause(attempt, again))
+        raise Unreached(self._refusal(again.message))
 
     def _again(self, error: APIStatusError) -> TryAgain:
         """Why a call is to be made again.
@@ -280,12 +283,15 @@ class BatchAPI:
             return again
         raise (Unknown if error.status_code == 404 else EndpointError)(self._told(failure.message))
 
-    def _refusal(self, message: str) -> Unreached:
+    def _refusal(self, message: str) -> str:
         settings = self._settings
-        return Unreached(
+        return (
             f"The Batch API of {settings.endpoint} gives no answer ({message.rstrip(' .:')}). Is "
             f"{settings.base_url} the right base_url, and is the server running?"
         )
+
+    def _unsure(self, message: str) -> Unsure:
+        return Unsure(self._refusal(message) + " The next run looks whether it took the batch.")
 
     def _told(self, message: str) -> str:
         settings = self._settings
@@ -329,7 +335,7 @@ def line_of(key: str, url: str, body: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: UTF-8 cannot hold it.
     """
-    return _encode({"custom_id": key, "method": "POST", "url": url, "body": body}).encode() + b"\n"
+    return encode({"custom_id": key, "method": "POST", "url": url, "body": body}) + b"\n"
 
 
 def lines(file: IO[bytes], at_a_time: int) -> Iterator[list[bytes]]:
@@ -338,7 +344,8 @@ def lines(file: IO[bytes], at_a_time: int) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def _pause(attempt: int, again: TryAgain) -> float:
+def pause(attempt: int, again: TryAgain) -> float:
+    """Seconds until a call that failed, at this attempt (from 0), is made again."""
     asked = again.retry_after
     if asked is None:
         asked = min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S)

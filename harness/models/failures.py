@@ -7,6 +7,7 @@ are shown as one line, without control characters and without anything that look
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -17,12 +18,16 @@ from urllib.parse import urlsplit
 from harness.models.flow import TryAgain
 from harness.models.headers import retry_after
 from harness.records import Failure
+from harness.store.key import CREDENTIAL_PARTS
 
 if TYPE_CHECKING:
     from openai import APIStatusError
 
 HIDDEN = "[hidden]"
 _LONGEST_MESSAGE = 300
+# Plain words; one that has so many letters is none.
+_WORDS = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)*")
+_NO_WORD = 16
 _KEY_LIKE = re.compile(r"\bsk-[\w-]{6,}|(?i:\bbearer)\s+[^\s\"',}]+")
 # Four-hundreds that are worth another attempt; five-hundreds all are.
 _AGAIN = frozenset({408, 409, 429})
@@ -41,10 +46,12 @@ _UNSUPPORTED = re.compile(r"\bunsupported (?:parameter|value): '([\w.]{1,60})'",
 class Refused(Failure):
     """A failure that every other call of the system would meet as well.
 
-    ``parameter`` is the one that the endpoint does not take, where that is the reason.
+    ``parameter`` is the one that the endpoint does not take, where that is the reason;
+    ``retry_after`` the seconds for which it is out of service.
     """
 
     parameter: str | None = None
+    retry_after: float | None = None
 
 
 def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
@@ -79,6 +86,19 @@ def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
     )
 
 
+def out_of_service(again: TryAgain) -> Refused:
+    """The failure of a call that may be made again, but after longer than a run waits."""
+    assert again.retry_after is not None
+    message = f"out of service for {duration(again.retry_after)}: {again.message}"
+    return Refused(message, again.status_code, retry_after=again.retry_after)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of whoever waits for so long: ``25 minutes``, ``3 hours``."""
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{math.ceil(seconds / 3600)} hours"
+
+
 def transport(error: BaseException) -> str:
     """Why no response came, in the words of whoever noticed first."""
     if not hasattr(error, "request") and isinstance(error, TimeoutError):
@@ -88,8 +108,26 @@ def transport(error: BaseException) -> str:
     return f"no complete answer: {type(error).__name__}: {error}"
 
 
-def secrets(key: str) -> tuple[str, ...]:
-    """Everything secret that may be sent: the key, and what the environment adds to it."""
+def may_have_arrived(error: BaseException) -> bool:
+    """Whether a server may have answered, and charged, a request of which no response came."""
+    from aiohttp import (
+        ClientConnectorError,
+        ClientHttpProxyError,
+        ConnectionTimeoutError,
+        InvalidURL,
+    )
+
+    unsent = (ClientConnectorError, ConnectionTimeoutError, ClientHttpProxyError, InvalidURL)
+    return not isinstance(error, unsent)
+
+
+def secrets(key: str, *, stored: bool = False) -> tuple[str, ...]:
+    """Everything secret that may be sent: the key, and what the environment adds to it.
+
+    For what is ``stored`` less all that may as well be a word of an answer, or a name: there only
+    what holds a digit or punctuation or is 16 letters long counts, and under a header whose name
+    is not a credential's only what is both.
+    """
     from urllib.request import getproxies
 
     found = [
@@ -99,10 +137,17 @@ def secrets(key: str) -> tuple[str, ...]:
         os.environ.get("OPENAI_ORG_ID", ""),
         os.environ.get("OPENAI_PROJECT_ID", ""),
     ]
-    for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines():
-        value = line.partition(":")[2].strip()
-        found += [value, value.split(" ")[-1]]
     found += [_password(proxy) for proxy in getproxies().values()]
+    other: list[str] = []
+    for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines():
+        name, _, value = line.partition(":")
+        credential = any(part in name.lower() for part in CREDENTIAL_PARTS)
+        value = value.strip()
+        (found if credential else other).extend([value, value.split(" ")[-1]])
+    if stored:
+        found = [s for s in found if len(s) >= _NO_WORD or not _WORDS.fullmatch(s)]
+        other = [s for s in other if len(s) >= _NO_WORD and not _WORDS.fullmatch(s)]
+    found += other
     # As JSON may spell them: PHP escapes every slash.
     found += [json.dumps(s)[1:-1].replace("/", spelt) for s in found for spelt in ("/", r"\/")]
     # Longest first, so that no secret survives in part; a very short one would blot out words.

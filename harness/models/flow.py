@@ -38,7 +38,7 @@ _THROTTLED = 429
 class Turn:
     """One call's way through a :class:`Pace`: a pass for each attempt, none while it sleeps."""
 
-    __slots__ = ("_entered", "_pace", "_pass", "_stop", "_watch")
+    __slots__ = ("_entered", "_pace", "_pass", "_stop", "_watch", "lost")
 
     def __init__(
         self, pace: Pace, stop: asyncio.Event, watch: Callable[[bool], None] | None = None
@@ -47,6 +47,8 @@ class Turn:
         self._stop = stop
         self._pass: Pass | None = None
         self._entered = False
+        #: Attempts that may have been charged though no answer came of them; whoever sends counts.
+        self.lost = 0
         # Told when a slot may have come free, and whether the call has entered only now.
         self._watch = watch
 
@@ -240,11 +242,11 @@ async def persist(
     with jitter on top, so that calls turned away together do not come back together. Attempts that
     met a 429 in the first ``240 * backoff_s`` seconds after the first of them do not count: a storm
     ends, and what waits it out has done nothing wrong. Where the last attempt fails as well,
-    that is the call's :class:`Failure`.
+    that is the call's :class:`Failure`. What comes of it has the ``lost`` of the turn.
     """
     try:
         # Nearly all calls end here, and tenacity takes longer than all the rest of a call.
-        return await attempt()
+        return _settled(await attempt(), 1, turn)
     except TryAgain as error:
         first = error
     from tenacity import AsyncRetrying, retry_if_exception_type
@@ -284,10 +286,15 @@ async def persist(
         stop=stop, wait=wait, sleep=turn.nap, retry=retry_if_exception_type(TryAgain), reraise=True
     )
     try:
-        outcome: Answer | Failure = await retrying(counted)
+        return _settled(await retrying(counted), made, turn)
     except TryAgain as error:
-        return Failure(error.message, error.status_code, made)
-    return replace(outcome, attempts=made) if isinstance(outcome, Failure) else outcome
+        return Failure(error.message, error.status_code, made, lost=turn.lost)
+
+
+def _settled(outcome: Answer | Failure, made: int, turn: Turn) -> Answer | Failure:
+    if isinstance(outcome, Failure):
+        return replace(outcome, attempts=made, lost=turn.lost)
+    return replace(outcome, lost=turn.lost) if turn.lost else outcome
 
 
 def _error(state: RetryCallState) -> TryAgain:

@@ -31,10 +31,11 @@ from harness.models import failures, flow
 from harness.models.base import Backend, K, Keep, body_of
 from harness.models.headers import read_quota, retry_after
 from harness.models.openai_settings import PARAMETERS, OpenAISettings
+from harness.models.pacing import LONGEST_RETRY_AFTER_S
 from harness.models.pricing import Prices, answer_budget, estimate_tokens, find_price
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
 from harness.models.standing import Standing
-from harness.models.wire import Line, Received, TooLarge, Wire, find_key
+from harness.models.wire import Line, Received, TooLarge, Wire, find_key, find_proxy
 from harness.records import Answer, Failure, Prompt, Reply, Usage
 
 # Half a second of imports.
@@ -55,8 +56,9 @@ class OpenAIBackend:
     refuses calls in a way that concerns all of them (401 to 404, an empty quota, a parameter it
     does not take, or nobody there) ends the stream with :class:`EndpointError` as soon as the
     calls in flight are back, unless one of them succeeded: at once if no call ever did, else when
-    it has refused more in a row than are in flight (:class:`~harness.models.standing.Standing`).
-    Refused calls have no outcome then.
+    it has refused many in a row (:class:`~harness.models.standing.Standing`). So does one that
+    asks for a longer pause than a run waits, and one that is gone in mid-run. Refused calls have
+    no outcome then; ``keep`` is told of them.
 
     ``peers`` are other backends of the same run; with one that has the same server and key, the
     connections, the ceiling and the limits are shared.
@@ -79,7 +81,7 @@ class OpenAIBackend:
         #: Shared with the peers that have the same server and key.
         self.line: Line = _line_of(peers, settings) or Line(settings)
         self.line.join(settings)
-        self._standing = Standing(settings.concurrency)
+        self._standing = Standing(settings.concurrency, settings.max_attempts)
         self._reached = False
         self._look_ups = 0
         self._cut = False
@@ -98,8 +100,10 @@ class OpenAIBackend:
 
         Raises:
             CredentialsError: there is none and the server needs one; names the variable.
+            UsageError: the environment names a proxy that cannot be used.
         """
         find_key(self.settings)
+        find_proxy(self.settings.base_url)
         for module in _SENDING:
             import_module(module)
 
@@ -115,7 +119,7 @@ class OpenAIBackend:
         (``contextlib.aclosing``) if it is left early.
 
         Raises:
-            CredentialsError: as :meth:`check`.
+            CredentialsError, UsageError: as :meth:`check`.
             EndpointError: the server refuses every call.
         """
         self.line.join(self.settings)
@@ -162,21 +166,34 @@ class OpenAIBackend:
 
     def _explain(self) -> str:
         settings, standing = self.settings, self._standing
-        refusal = standing.refusal
+        refusal = standing.silence if standing.gone else standing.refusal
         assert refusal is not None
         said = refusal.message.rstrip(" .:")
+        stored = f"; {standing.answers} answers before that are stored" if standing.answers else ""
         if not self._reached:
             return (
                 f"{self._endpoint} gives no answer ({said}). Is {settings.base_url} the right "
                 f"base_url, and is the server running?"
             )
+        if standing.gone:
+            return (
+                f"{self._endpoint} gives no answer any more ({said}){stored}. Is the server at "
+                f"{settings.base_url} still running? Run it again once it is back: it goes on from "
+                f"there."
+            )
+        if isinstance(refusal, failures.Refused) and refusal.retry_after is not None:
+            return (
+                f"{self._endpoint} takes no call of model '{settings.model}' now ({said})"
+                f"{stored}. Run it again in {failures.duration(refusal.retry_after)}: it goes on "
+                f"from there."
+            )
         if isinstance(refusal, failures.Refused) and refusal.parameter is not None:
             return f"{self._endpoint} takes no call as it is ({said}). {self._way_out(refusal)}"
         if standing.answers:
             return (
-                f"{self._endpoint} refuses every call of model '{settings.model}' now ({said}); "
-                f"{standing.answers} answers before that are stored. Check the key in "
-                f"{settings.api_key_env} and the account, then run it again: it goes on from there."
+                f"{self._endpoint} refuses every call of model '{settings.model}' now ({said})"
+                f"{stored}. Check the key in {settings.api_key_env} and the account, then run it "
+                f"again: it goes on from there."
             )
         if not isinstance(refusal, failures.Refused):
             return (
@@ -198,7 +215,8 @@ class OpenAIBackend:
         if name not in PARAMETERS:
             return 'Leave a parameter out with drop = ["NAME"] in the system\'s table.'
         other = " or give max_completion_tokens in its place" if name == "max_tokens" else ""
-        return f'Leave it out with drop = ["{name}"] in the system\'s table{other}.'
+        names = ", ".join(f'"{dropped}"' for dropped in (*self.settings.drop, name))
+        return f"Leave it out with drop = [{names}] in the system's table{other}."
 
     async def _call(self, request: Mapping[str, Any], turn: flow.Turn) -> Answer | Failure:
         wire = self.line.wire(self)
@@ -213,7 +231,7 @@ class OpenAIBackend:
             raise
         except Exception as error:
             # Whatever a server does to one call, the others go on.
-            outcome = Failure(self._clean(f"{type(error).__name__}: {error}"))
+            outcome = Failure(self._clean(f"{type(error).__name__}: {error}"), lost=turn.lost)
         if (
             isinstance(outcome, Failure)
             and not self._standing.answers
@@ -221,7 +239,9 @@ class OpenAIBackend:
             and (not self._reached or outcome.message.startswith(_NO_ENDPOINT))
         ):
             # Nobody there, or a web page where a model should be.
-            outcome = failures.Refused(outcome.message, outcome.status_code, outcome.attempts)
+            outcome = failures.Refused(
+                outcome.message, outcome.status_code, outcome.attempts, lost=outcome.lost
+            )
         self._standing.note(outcome)
         return outcome
 
@@ -239,6 +259,7 @@ class OpenAIBackend:
             received = await wire.post(path, body, self.settings.timeout_s)
         except (ClientError, TimeoutError, OSError) as error:
             attempt.back(used=0)
+            turn.lost += failures.may_have_arrived(error)
             message = self._clean(failures.transport(error))
             if isinstance(error, ClientConnectorDNSError) and not self._reached:
                 # Each look-up may take seconds, and a name that is misspelled stays so.
@@ -248,6 +269,7 @@ class OpenAIBackend:
             raise flow.TryAgain(message, None, None if self._reached else self._pause) from None
         except TooLarge:
             attempt.back()
+            turn.lost += 1
             return Failure("a response of more than 32 MB, which is no answer of a model")
         except Exception as error:
             # A prompt that cannot be sent, such as one with half a surrogate pair.
@@ -262,8 +284,15 @@ class OpenAIBackend:
                 retry_after=retry_after(received.headers),
                 quota=quota,
             )
-            return failures.read(wire.error(received), self.line.secrets)
+            try:
+                return failures.read(wire.error(received), self.line.secrets)
+            except flow.TryAgain as again:
+                if (again.retry_after or 0.0) > LONGEST_RETRY_AFTER_S:
+                    return failures.out_of_service(again)
+                raise
         latency = time.perf_counter() - started
+        # Until it turns out to be an answer.
+        turn.lost += 1
         usage = Usage()
         try:
             text = self._text(received)
@@ -274,6 +303,7 @@ class OpenAIBackend:
             usage = read_usage(read)
         finally:
             attempt.back(used=_spent(usage), quota=quota)
+        turn.lost -= 1
         return Answer(text, latency, None if self.price is None else self.price.cost(usage))
 
     def _text(self, received: Received) -> str:
@@ -285,7 +315,7 @@ class OpenAIBackend:
             text = received.content.decode()
         except UnicodeDecodeError:
             raise flow.TryAgain("HTTP 200, but not UTF-8", 200, self._pause) from None
-        for secret in self.line.secrets:
+        for secret in self.line.stored_secrets:
             text = text.replace(secret, failures.HIDDEN)
         return text
 

@@ -32,7 +32,9 @@ PARAMETERS = (
 )
 # Names of models that think before they answer: they take no temperature, and their budget is
 # called max_completion_tokens (https://platform.openai.com/docs/guides/reasoning).
-_REASONING = re.compile(r"(?:.*/)?(?:ft:)?(?:o[1-9]\d*(?:[-:].*)?|gpt-5(?!-chat)(?:[-.:].*)?)")
+_REASONING = re.compile(
+    r"(?:.*/)?(?:ft:)?(?:o[1-9]\d*(?:[-:].*)?|gpt-5(?![\d.]*-chat)(?:[-.:].*)?)"
+)
 _ANSWER_TOKENS = 512
 # Thoughts take part of it.
 _REASONING_TOKENS = 4096

@@ -19,6 +19,8 @@ from harness.models.window import Window
 LONGEST_RETRY_AFTER_S = 600.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
+# So many storms in a row that pauses have long stopped growing.
+_MOST_DOUBLINGS = 16
 
 
 class Stopped(Exception):
@@ -262,7 +264,7 @@ class Pace:
         """One attempt was turned away; in a storm that holds for all."""
         if storm:
             longest = min(_FIRST_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)
-            self._pauses += 1
+            self._pauses = min(self._pauses + 1, _MOST_DOUBLINGS)
             pause = retry_after or longest
         elif now < self._resumes and retry_after:
             pause = retry_after

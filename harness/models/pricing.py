@@ -8,6 +8,7 @@ correct it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tomllib
@@ -27,6 +28,8 @@ _SHIPPED = Path(__file__).with_name("prices.toml")
 _COLUMNS = ("input", "cached_input", "output", "batch")
 # Tokens that an endpoint may put around a message; OpenAI's is known to add 3 or 4.
 _AROUND = 16
+# What names and settings are never part of a prompt; nor are numbers.
+_NO_TEXT = frozenset({"model", "reasoning_effort", "stop"})
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
@@ -125,25 +128,40 @@ def read_prices(document: Mapping[str, Any], where: str) -> dict[str, dict[str, 
 
 
 def answer_budget(body: Mapping[str, Any]) -> int | None:
-    """The most tokens that may answer a request body, ``None`` where it sets no bound."""
+    """The most tokens that may answer a request body, ``None`` where it sets no bound.
+
+    Each of several completions has the whole budget, and ``best_of`` are paid for if one is kept.
+    """
     budget = body.get("max_completion_tokens") or body.get("max_tokens")
-    return budget if isinstance(budget, int) else None
+    if not isinstance(budget, int):
+        return None
+    return budget * max(_count(body.get(name)) for name in ("n", "best_of"))
+
+
+def _count(value: Any) -> int:
+    """How many completions a parameter asks for, whatever a server may take for a number."""
+    try:
+        return max(1, math.ceil(float(value)))
+    except (TypeError, ValueError, OverflowError):
+        return 1
 
 
 def _sent_texts(body: Mapping[str, Any]) -> Iterator[str]:
-    if "prompt" in body:
-        yield body["prompt"]
-    for message in body.get("messages", ()):
-        yield message["content"]
-    # Some providers put the schema into the prompt.
-    if "response_format" in body:
-        yield json.dumps(body["response_format"])
+    """Everything that may come to stand in the prompt, such as a schema, or tools."""
+    for name, value in body.items():
+        if name == "messages":
+            yield from (message["content"] for message in value)
+        elif name == "prompt":
+            yield value
+        elif name not in _NO_TEXT and value is not None and not isinstance(value, int | float):
+            yield json.dumps(value)
 
 
-def list_prices() -> list[tuple[str, str, str, str, str]]:
-    """Every price known, as rows of provider, model, input, cached input and output.
+def list_prices() -> list[tuple[str, str, str, str, str, str]]:
+    """Every price known, as rows of provider, model, input, cached input, output and batch.
 
-    In dollars per million tokens, sorted; a user's row stands in for the shipped one.
+    In dollars per million tokens, sorted, batch as a fraction of that; a user's row stands in for
+    the shipped one.
 
     Raises:
         UsageError: a price file that cannot be read.
@@ -155,7 +173,10 @@ def list_prices() -> list[tuple[str, str, str, str, str]]:
         for model, price in rows.items()
     }
     return [
-        (provider, model, dollars(p.input), dollars(p.cached_input), dollars(p.output))
+        (
+            *(provider, model, dollars(p.input), dollars(p.cached_input), dollars(p.output)),
+            "–" if p.batch is None else str(p.batch),
+        )
         for (provider, model), p in sorted(known.items())
     ]
 
@@ -186,6 +207,11 @@ def nano_dollars(amount: str | int | Decimal) -> int:
     if not value.is_finite() or value != value.to_integral_value():
         raise UsageError(f"'{amount}' is not an amount of dollars. Write it as 12.50.")
     return int(value)
+
+
+def add_costs(total: int | None, cost: int | None) -> int | None:
+    """A sum of amounts; with an unknown term it is unknown."""
+    return None if total is None or cost is None else total + cost
 
 
 def show_cost(nano: int | None) -> str:
@@ -253,6 +279,8 @@ def _price(row: Any, where: str) -> Price:
         if column not in _COLUMNS:
             raise UsageError(f"{where}: " + unknown("column", column, _COLUMNS))
     amounts = {column: _amount(row[column], f"{where}.{column}") for column in row}
+    if amounts.get("batch", 0) > 1:
+        raise UsageError(f"{where}.batch: a fraction of the price is needed, such as 0.5.")
     return Price(
         input=nano_dollars(amounts["input"]),
         output=nano_dollars(amounts["output"]),

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.errors import CredentialsError
+from harness.errors import CredentialsError, UsageError
 from harness.models import failures
 from harness.models.openai_settings import OPENAI_URL, OpenAISettings
 from harness.models.pacing import Pace
@@ -89,7 +89,7 @@ class Wire:
             TooLarge: it is longer than 32 MB.
             ValueError: a body that UTF-8 or JSON cannot hold.
         """
-        data = _encode(body).encode()
+        data = encode(body)
         async with asyncio.timeout(timeout_s):
             session = self._session
             if session is None or self._loop is not asyncio.get_running_loop():
@@ -174,15 +174,17 @@ class Line:
     """What all systems with one endpoint and key share: the wire to it and the pace on it.
 
     Raises:
-        CredentialsError: a key is needed and not there (from :attr:`wire`).
+        CredentialsError: a key is needed and not there (from :meth:`wire`).
+        UsageError: as :func:`find_proxy` (from :meth:`wire`).
     """
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
         self._wire: Wire | None = None
         self._users: set[int] = set()
-        #: What must not be shown to anyone.
+        #: What must not be shown to anyone, and those of it that no answer has for a word.
         self.secrets: tuple[str, ...] = ()
+        self.stored_secrets: tuple[str, ...] = ()
         self.pace = Pace(settings.concurrency, rpm=settings.rpm, tpm=settings.tpm)
 
     def __repr__(self) -> str:
@@ -193,7 +195,10 @@ class Line:
         return settings.address == self._settings.address
 
     def join(self, settings: OpenAISettings) -> None:
-        """Another system is about to use the line, within its own ceiling and limits too."""
+        """Another system is about to use the line, at its own ceiling.
+
+        Of its limits and those of all who joined before, the strictest hold from now on.
+        """
         self.pace.adjust(settings.concurrency, settings.rpm, settings.tpm)
 
     def wire(self, user: object) -> Wire:
@@ -201,7 +206,9 @@ class Line:
         self._users.add(id(user))
         if self._wire is None:
             key = find_key(self._settings)
+            find_proxy(self._settings.base_url)
             self.secrets = failures.secrets(key)
+            self.stored_secrets = failures.secrets(key, stored=True)
             self._wire = Wire(open_client(self._settings))
         return self._wire
 
@@ -211,6 +218,15 @@ class Line:
         if self._wire is not None and not self._users:
             wire, self._wire = self._wire, None
             await wire.aclose()
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """A body as it is sent.
+
+    Raises:
+        ValueError: UTF-8 or JSON cannot hold it.
+    """
+    return _encode(body).encode()
 
 
 def find_key(settings: OpenAISettings) -> str:
@@ -266,7 +282,11 @@ def open_client(settings: OpenAISettings, http_client: AsyncClient | None = None
 
 
 def find_proxy(url: str) -> str | None:
-    """The proxy that the environment (or the system) names for a URL."""
+    """The proxy that the environment (or the system) names for a URL.
+
+    Raises:
+        UsageError: it is none for HTTP; names the variable.
+    """
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
@@ -274,7 +294,19 @@ def find_proxy(url: str) -> str | None:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.netloc):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    scheme = proxy.partition("://")[0].lower() if "://" in proxy else None
+    if scheme is None:
+        return f"http://{proxy}"
+    if scheme in ("http", "https"):
+        return proxy
+    names = (f"{parts.scheme}_proxy", "all_proxy")
+    spelt = (spelling for name in names for spelling in (name, name.upper()))
+    where = next((name for name in spelt if os.environ.get(name)), "The system's network settings")
+    raise UsageError(
+        f"{where}: a proxy of the kind {scheme}:// cannot be used. Name an HTTP proxy "
+        f"(http://host:port) in {parts.scheme.upper()}_PROXY, or go around it with "
+        f"NO_PROXY={parts.hostname}."
+    )
 
 
 async def _read(response: ClientResponse) -> bytes:

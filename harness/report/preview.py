@@ -2,93 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from harness.asking import add_costs
 from harness.data.block import Block
 from harness.errors import UnknownNameError, UsageError
 from harness.experiment import Experiment
-from harness.models.pricing import answer_budget, estimate_tokens, prices_as_of, show_cost
+from harness.models.openai_settings import OpenAISettings
+from harness.models.pricing import Prices, add_costs, prices_as_of, show_cost
 from harness.plan import Cell, SystemPlan
 from harness.planning import Translators, load_blocks, make_plan
-from harness.records import Prompt, Status
+from harness.records import Status
+from harness.report.estimates import Estimate, Range, estimate, prompt_tokens, total
 from harness.report.terminal import visible
 from harness.runner import results_folder
 from harness.store import Store
 from harness.translating import model_plan
 from harness.translation import ModelTranslator, StoredTranslator
 from harness.translation.flags import FLAGS
-
-# Bounds in nano-dollars, where they are known.
-_Price = tuple[int, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Bounds for one system: requests, cached answers, tokens, and nano-dollars.
-
-    ``shared`` requests are those that an earlier system of the run asks for as well, ``waiting``
-    ones those whose sentence has yet to be translated; their figures are of prompts in which the
-    sentence itself stands in.
-
-    ``prompt_tokens`` is ``(low, high)`` over the requests still to send; ``answer_tokens`` the
-    most that may come back. ``price`` is ``(low, high)``: the low end takes no answer tokens
-    into account, the high end the whole answer budget of every request; ``None`` if unknown.
-    ``worst`` is what a budget holds back for them all, which no tokenizer can pass.
-    """
-
-    examples: int
-    pending: int
-    shared: int
-    cached: int
-    untranslated: int
-    waiting: int
-    prompt_tokens: tuple[int, int]
-    answer_tokens: int
-    price: _Price
-    worst: int | None
-
-
-_NOTHING = Estimate(0, 0, 0, 0, 0, 0, (0, 0), 0, (0, 0), 0)
-
-
-def estimate(plan: SystemPlan, asked: Container[str] = ()) -> Estimate:
-    """What the pending requests of a system may take, less those that others ask for already."""
-    low = high = answers = 0
-    worst: int | None = 0
-    requests = [place for key, place in plan.pending.items() if key not in asked]
-    shared = len(plan.pending) - len(requests)
-    waiting = [(cell, index) for cell in plan.cells for index in cell.waiting]
-    requests += waiting
-    for cell, index in requests:
-        prompt = cell.prompt(index)
-        few, many = _prompt_tokens(prompt)
-        request = plan.backend.request(prompt)
-        low, high = low + few, high + many
-        answers += answer_budget(request["body"]) or 0
-        worst = add_costs(worst, plan.worst(request))
-    price = plan.backend.price
-    keys = [key for cell in plan.cells for key in cell.keys]
-    return Estimate(
-        examples=sum(len(cell.keys) for cell in plan.cells if cell.repeat == 0),
-        pending=len(requests),
-        shared=shared,
-        cached=sum(plan.answered(cell) for cell in plan.cells),
-        untranslated=keys.count(None) - len(waiting),
-        waiting=len(waiting),
-        prompt_tokens=(low, high),
-        answer_tokens=answers,
-        price=None if price is None else (price.of(low, 0), price.of(high, answers)),
-        worst=worst,
-    )
-
-
-def _prompt_tokens(prompt: Prompt) -> tuple[int, int]:
-    return estimate_tokens(prompt.text if prompt.system is None else prompt.system + prompt.text)
 
 
 def preview(
@@ -112,21 +46,26 @@ def preview(
     with Store() as store:
         translators = Translators(experiment, store)
         plans = make_plan(experiment, blocks, store, translators=translators, data_dir=data_dir)
-        estimates = [_print_translator(made, blocks) for made in translators.stored]
+        prices = experiment.price_table()
+        estimates = [_print_translator(t, blocks, store, prices) for t in translators.stored]
+        asked: set[str] = set()
+        figures_of = []
+        for plan in plans:
+            figures_of.append(estimate(plan, store, prices, asked))
+            asked.update(plan.pending)
+        estimates += figures_of
         payer = results_folder(experiment, None).payer
         spent = 0 if payer is None else store.spent(payer)
     block, index = _pick(blocks, example, language)
     place = f"{block.dataset.name}/{block.language}/{visible(block.examples[index].id)}"
-    asked: set[str] = set()
-    for plan in plans:
-        figures = estimate(plan, asked)
-        asked.update(plan.pending)
+    for plan, figures in zip(plans, figures_of, strict=True):
         _print_figures(plan, figures)
-        estimates.append(figures)
         cell = next((c for c in plan.cells if c.block is block), None)
         _print_prompt(plan, cell, index, place)
-    price = _sum([figures.price for figures in estimates])
-    print(f"All systems: {_price(price)} (prices as of {prices_as_of()}). Nothing was sent.")
+    price = total([figures.price for figures in estimates])
+    print(
+        f"All systems: {_price(price)} (shipped prices are of {prices_as_of()}). Nothing was sent."
+    )
     if budget is not None:
         worst: int | None = 0
         for figures in estimates:
@@ -141,14 +80,19 @@ def _print_budget(budget: int, spent: int, worst: int | None) -> None:
         f"of the rest {show_cost(worst)} (every byte a token, every answer at its full length)"
     )
     if worst is None:
-        print("A run refuses a budget over calls of unknown price, unless --unpriced is given.")
+        print(
+            "A run refuses a budget over calls whose price or length nobody knows, unless "
+            "--unpriced is given."
+        )
     elif spent + worst <= budget:
         print("The run fits, whatever is answered.")
     else:
         print("The run stops, to go on with a higher budget, if a call might pass it.")
 
 
-def _print_translator(translator: StoredTranslator, blocks: Sequence[Block]) -> Estimate:
+def _print_translator(
+    translator: StoredTranslator, blocks: Sequence[Block], store: Store, prices: Prices
+) -> Estimate:
     """What is translated already, and how it looks; returns what the rest will take."""
     made = waiting = 0
     flags: Counter[str] = Counter()
@@ -163,25 +107,17 @@ def _print_translator(translator: StoredTranslator, blocks: Sequence[Block]) -> 
     if flags:
         listed = ", ".join(f"{flag} {flags[flag]}" for flag in FLAGS if flags[flag])
         print(f"    flagged: {listed}")
-    figures = _NOTHING
+    figures = Estimate()
     if waiting:
         print(
             f"    {waiting} of {made + waiting} are not translated yet; `harness translate FILE` "
             f"does it, and so does a run"
         )
         if isinstance(translator, ModelTranslator):
-            figures = estimate(model_plan(translator, blocks))
+            figures = estimate(model_plan(translator, blocks), store, prices)
             _print_tokens(figures)
     print()
     return figures
-
-
-def _sum(prices: Sequence[_Price]) -> _Price:
-    """A sum with an unknown term is unknown."""
-    known = [price for price in prices if price is not None]
-    if len(known) < len(prices):
-        return None
-    return sum(low for low, _ in known), sum(high for _, high in known)
 
 
 def _pick(blocks: Sequence[Block], example: str, language: str | None) -> tuple[Block, int]:
@@ -212,6 +148,7 @@ def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
     print(
         f"    {figures.examples} examples{asked}: {figures.cached} cached, "
         f"{figures.pending} requests to send"
+        + (f", {figures.out} out with a batch" if figures.out else "")
         + (f", {figures.shared} shared with a system above" if figures.shared else "")
         + (f", {figures.waiting} of them not translated yet" if figures.waiting else "")
         + (f", {figures.untranslated} untranslated" if figures.untranslated else "")
@@ -219,19 +156,32 @@ def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
     if plan.left_out:
         print(f"    left out, no translation: {', '.join(plan.left_out)}")
     _print_tokens(figures)
+    settings = system.settings
+    if isinstance(settings, OpenAISettings) and figures.minutes:
+        print(f"    at least {_clock(figures.minutes)} within its limits")
+        if settings.tpm and figures.largest > settings.tpm:
+            print(
+                f"    tpm = {settings.tpm:g} is less than one call may take "
+                f"({figures.largest:,} tokens): they go one by one"
+            )
+
+
+def _clock(minutes: float) -> str:
+    hours, rest = divmod(math.ceil(minutes), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 def _print_tokens(figures: Estimate) -> None:
     low, high = figures.prompt_tokens
     print(
         f"    tokens in {low:,}–{high:,} (estimated), out at most {figures.answer_tokens:,}; "
-        f"price {_price(figures.price)}"
+        f"price {_price(figures.price)}" + (f" ({figures.unpriced})" if figures.unpriced else "")
     )
 
 
-def _price(price: _Price) -> str:
+def _price(price: Range) -> str:
     if price is None:
-        return "unknown (no price for this model: see HARNESS_PRICES)"
+        return "unknown"
     return f"{show_cost(price[0])}–{show_cost(price[1])}"
 
 
@@ -245,7 +195,7 @@ def _print_prompt(plan: SystemPlan, cell: Cell | None, index: int, place: str) -
         print(f"--- {place}: {Status.UNTRANSLATED}, no prompt is made\n")
         return
     prompt = cell.prompt(index)
-    few, many = _prompt_tokens(prompt)
+    few, many = prompt_tokens(prompt)
     key = cell.keys[index]
     if key is not None:
         cached = "cached" if key not in plan.pending else "not cached"
@@ -254,6 +204,6 @@ def _print_prompt(plan: SystemPlan, cell: Cell | None, index: int, place: str) -
             f"sha256 {cell.prompt_hashes[index]}"
         )
     if prompt.system is not None:
-        print(f"[system]\n{prompt.system}\n[user]")
-    sys.stdout.write(prompt.text)
+        print(f"[system]\n{visible(prompt.system)}\n[user]")
+    sys.stdout.write(visible(prompt.text))
     print("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.models.pricing import nano_dollars
+from harness.models.pricing import add_costs, nano_dollars
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
@@ -44,13 +44,13 @@ class Tally:
         price = None if line["cost"] is None else nano_dollars(line["cost"])
         # Of equal prompts one was sent, and that need not be the first.
         if not line["cached"]:
-            self.paid = _sum(self.paid, price)
+            self.paid = add_costs(self.paid, price)
         if counted:
             return
-        self.cost = _sum(self.cost, price)
+        self.cost = add_costs(self.cost, price)
         usage = line["usage"] or {}
         for name in _TOKENS:
-            setattr(self, name, _sum(getattr(self, name), usage.get(name)))
+            setattr(self, name, add_costs(getattr(self, name), usage.get(name)))
 
     def add(self, other: Tally) -> None:
         """Take in another tally."""
@@ -58,9 +58,4 @@ class Tally:
             for name, number in theirs.items():
                 mine[name] = mine.get(name, 0) + number
         for name in (*_TOKENS, "cost", "paid"):
-            setattr(self, name, _sum(getattr(self, name), getattr(other, name)))
-
-
-def _sum(total: int | None, term: int | None) -> int | None:
-    """A sum with an unknown term is unknown."""
-    return None if total is None or term is None else total + term
+            setattr(self, name, add_costs(getattr(self, name), getattr(other, name)))

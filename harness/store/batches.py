@@ -16,22 +16,19 @@ import socket
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from harness import __version__
-from harness.store.processes import has_ended
-from harness.store.store import Answered, Store, blob_of, row
+from harness.store.processes import bury, has_ended
+from harness.store.store import Answered, Store, blob_of, chunks, marks, row
 
 SUBMITTING, CREATING = "submitting", "creating"
 #: The provider's last words on a batch.
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
-# Keys per query: under the 999 variables of old SQLite builds.
-_CHUNK = 500
 _COLUMNS = (
     *("id", "nonce", "remote", "endpoint", "model", "url", "base_url", "api_version"),
     *("api_key_env", "created", "touched", "owner", "status", "requests", "done", "failed"),
@@ -101,10 +98,25 @@ class Ledger:
     def held(self, keys: Iterable[str]) -> dict[int, dict[str, int | None]]:
         """Which of the keys are out, by batch, with the most that each can cost."""
         found: dict[int, dict[str, int | None]] = {}
-        for chunk in _chunks(keys):
-            sql = f"SELECT batch, key, worst FROM batch_claims WHERE key IN ({_marks(chunk)})"
-            for batch, key, worst in self._store.rows(sql, list(chunk)):
+        for chunk in chunks(keys):
+            sql = f"SELECT batch, key, worst FROM batch_claims WHERE key IN ({marks(chunk)})"
+            for batch, key, worst in self._store.rows(sql, list(chunk.values())):
                 found.setdefault(batch, {})[key.hex()] = worst
+        return found
+
+    def keys(self, batch: int) -> set[str]:
+        """The keys that are out with a batch."""
+        sql = "SELECT key FROM batch_claims WHERE batch = ?"
+        return {key.hex() for (key,) in self._store.rows(sql, (batch,))}
+
+    def elsewhere(self, keys: Iterable[str]) -> set[str]:
+        """Which of the keys a process is asking for, one by one."""
+        found: set[str] = set()
+        with self._store.transaction(write=True) as db:
+            bury(db)
+            for chunk in chunks(keys):
+                sql = f"SELECT key FROM claims WHERE key IN ({marks(chunk)})"
+                found.update(key.hex() for (key,) in db.execute(sql, list(chunk.values())))
         return found
 
     def begin(self, address: Address) -> int:
@@ -137,16 +149,18 @@ class Ledger:
     ) -> set[str]:
         """Claim keys for a batch that is being submitted; returns those it got.
 
-        Not had are keys that are out already, or answered (since then). ``worst`` is the most
-        that each can cost.
+        Not had are keys that are out already, or answered (since then), or that a process is
+        asking for. ``worst`` is the most that each can cost.
         """
         got: set[str] = set()
         with self._store.transaction(write=True) as db:
             if _status(db, batch) != SUBMITTING:
                 return got
+            bury(db)
             answered = self._store.known(worst, since=since)
             for key, most in worst.items():
-                if key not in answered:
+                asked = db.execute("SELECT 1 FROM claims WHERE key = ?", (blob_of(key),))
+                if key not in answered and asked.fetchone() is None:
                     sql = "INSERT OR IGNORE INTO batch_claims VALUES (?, ?, ?)"
                     if db.execute(sql, (blob_of(key), batch, most)).rowcount:
                         got.add(key)
@@ -154,12 +168,17 @@ class Ledger:
         return got
 
     def create(self, batch: int) -> bool:
-        """The provider is about to be asked; ``False`` if the batch was given up meanwhile."""
-        return self._step(batch, SUBMITTING, status=CREATING, touched=time.time_ns() // 1000)
+        """The provider is about to be asked (again); ``False`` if the batch was given up."""
+        now = time.time_ns() // 1000
+        return self._step(batch, (SUBMITTING, CREATING), status=CREATING, touched=now)
+
+    def recall(self, batch: int) -> bool:
+        """The provider did not take the batch, for certain; ``False`` as for :meth:`create`."""
+        return self._step(batch, (CREATING,), status=SUBMITTING)
 
     def adopt(self, batch: int, remote: str, status: str) -> bool:
         """The provider has the batch under this id; ``False`` as for :meth:`create`."""
-        return self._step(batch, CREATING, remote=remote, status=status)
+        return self._step(batch, (CREATING,), remote=remote, status=status)
 
     def saw(self, batch: int, status: str, done: int | None, failed: int | None) -> None:
         """What the provider says of a batch that it has."""
@@ -172,18 +191,20 @@ class Ledger:
     def store(self, batch: int, answered: Sequence[Answered], *, kind: str) -> set[str]:
         """Put answers of a batch, and let go of their keys.
 
-        Returns the keys whose answers were put: another process may have been quicker.
+        Returns the keys whose answers were put: another process may have been quicker. An
+        answer of unknown cost counts in the run as the most that it can have cost.
         """
         rows = {entry[0]: row(*entry, kind=kind, version=__version__) for entry in answered}
         with self._store.transaction(write=True) as db:
             taken = _take(db, batch, rows)
-            self._store.insert(db, [rows[key] for key in taken])
-        return taken
+            unseen = sum(taken[key] or 0 for key in taken if rows[key]["cost"] is None)
+            self._store.insert(db, [rows[key] for key in taken], unseen)
+        return set(taken)
 
     def free(self, batch: int, keys: Iterable[str]) -> set[str]:
         """Let go of keys that have no answer; returns those that were out with the batch."""
         with self._store.transaction(write=True) as db:
-            return _take(db, batch, keys)
+            return set(_take(db, batch, keys))
 
     def give_up(self, batch: int) -> bool:
         """Forget a batch that the provider does not have; ``False`` if it has it after all."""
@@ -200,11 +221,11 @@ class Ledger:
             db.execute("UPDATE batches SET status = ? WHERE id = ?", (status, batch))
             return db.execute("DELETE FROM batch_claims WHERE batch = ?", (batch,)).rowcount
 
-    def _step(self, batch: int, expected: str, **columns: Any) -> bool:
+    def _step(self, batch: int, expected: Sequence[str], **columns: Any) -> bool:
         names = ", ".join(f"{name} = ?" for name in columns)
         with self._store.writing() as db:
-            sql = f"UPDATE batches SET {names} WHERE id = ? AND status = ?"
-            return db.execute(sql, (*columns.values(), batch, expected)).rowcount > 0
+            sql = f"UPDATE batches SET {names} WHERE id = ? AND status IN ({marks(expected)})"
+            return db.execute(sql, (*columns.values(), batch, *expected)).rowcount > 0
 
     def _read(self, which: str, values: Sequence[Any] = ()) -> list[Batch]:
         where, having = (which, "") if values else ("", which)
@@ -230,16 +251,13 @@ def _status(db: sqlite3.Connection, batch: int) -> str | None:
     return None if found is None else found[0]
 
 
-def _take(db: sqlite3.Connection, batch: int, keys: Iterable[str]) -> set[str]:
-    sql = "DELETE FROM batch_claims WHERE key = ? AND batch = ?"
-    return {key for key in keys if db.execute(sql, (blob_of(key), batch)).rowcount}
-
-
-def _chunks(keys: Iterable[str]) -> Iterator[list[bytes]]:
-    blobs = map(blob_of, keys)
-    while chunk := list(islice(blobs, _CHUNK)):
-        yield chunk
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join("?" * len(values))
+def _take(db: sqlite3.Connection, batch: int, keys: Iterable[str]) -> dict[str, int | None]:
+    """Let go of keys; returns those that were out with the batch, with the most each can cost."""
+    taken: dict[str, int | None] = {}
+    for key in keys:
+        found = (blob_of(key), batch)
+        which = "FROM batch_claims WHERE key = ? AND batch = ?"
+        for (worst,) in db.execute(f"SELECT worst {which}", found).fetchall():
+            db.execute(f"DELETE {which}", found)
+            taken[key] = worst
+    return taken

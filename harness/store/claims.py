@@ -17,13 +17,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from harness.store.batches import Ledger
-from harness.store.processes import has_ended
+from harness.store.processes import bury
 from harness.store.store import Store, blob_of
 
 #: A living holder says so this often.
 BEAT_S = 5.0
-# One that has not been heard of for so long is gone, or sleeps as soundly as if it were.
-_SILENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Claimant:
         """Claim those of the keys that nobody has answered (since then) or claimed."""
         with store.transaction(write=True) as db:
             self._show(db)
-            _bury(db)
+            bury(db)
             answered = store.known(keys, since=since)
             held = {key for claimed in Ledger(store).held(keys).values() for key in claimed}
             db.executemany(
@@ -81,12 +79,3 @@ class Claimant:
     def _show(self, db: sqlite3.Connection) -> None:
         values = (self.name, socket.gethostname(), os.getpid(), int(time.time()))
         db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?)", values)
-
-
-def _bury(db: sqlite3.Connection) -> None:
-    """Forget the claims of holders that are gone."""
-    for name, host, pid, seen in db.execute("SELECT * FROM holders").fetchall():
-        # A clock that was set back makes the last sign of life one of the future.
-        if abs(time.time() - seen) > _SILENCE_S or has_ended(host, pid):
-            db.execute("DELETE FROM claims WHERE holder = ?", (name,))
-            db.execute("DELETE FROM holders WHERE name = ?", (name,))

@@ -47,7 +47,7 @@ DENIED = frozenset(
 _CARRIERS = frozenset(
     {"headers", "extra_headers", "default_headers", "query", "extra_query", "default_query"}
 )
-_CREDENTIAL_PARTS = (
+CREDENTIAL_PARTS = (
     *("auth", "cookie", "credential", "key", "organization", "password", "project"),
     *("secret", "sig", "token"),
 )
@@ -192,5 +192,5 @@ def _without_credentials(name: str, carrier: Any) -> dict[str, Any]:
     return {
         entry: value
         for entry, value in carrier.items()
-        if not any(part in str(entry).lower() for part in _CREDENTIAL_PARTS)
+        if not any(part in str(entry).lower() for part in CREDENTIAL_PARTS)
     }

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -113,14 +113,21 @@ class Store:
         """
         self.put_many([(key, request, answer)], kind=kind)
 
-    def put_many(self, entries: Sequence[Answered], *, kind: str = "completion") -> None:
-        """Add answers as :meth:`put` does, all or none of them."""
+    def put_many(
+        self, entries: Sequence[Answered], *, kind: str = "completion", unseen: int = 0
+    ) -> None:
+        """Add answers as :meth:`put` does, all or none of them.
+
+        ``unseen`` nano-dollars are put down to the run beside what the answers cost.
+        """
         # Made before the lock is taken: others wait for it.
         rows = [row(*entry, kind=kind, version=__version__) for entry in entries]
         with self.transaction(write=True) as db:
-            self.insert(db, rows)
+            self.insert(db, rows, unseen)
 
-    def insert(self, db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert(
+        self, db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], unseen: int = 0
+    ) -> None:
         """Add answers, as :func:`row` has them, within a transaction; put their cost down to a run.
 
         Whoever has claimed a key to ask for it has asked.
@@ -130,7 +137,8 @@ class Store:
             db.execute(_PUT, {**columns, "now": now})
             db.execute("DELETE FROM claims WHERE key = :key", {"key": columns["key"]})
         if self.run is not None:
-            db.execute(_SPEND, (self.run, sum(columns["cost"] or 0 for columns in rows)))
+            known = sum(columns["cost"] or 0 for columns in rows)
+            db.execute(_SPEND, (self.run, known + unseen))
 
     def now(self) -> datetime:
         """This moment; where the clock was set back, the one after the newest answer."""
@@ -162,10 +170,10 @@ class Store:
 
     def iter_many(self, keys: Iterable[str]) -> Iterator[tuple[str, Answer]]:
         """As :meth:`get_many`, a few hundred answers in memory at a time."""
-        for chunk in _chunks(keys):
+        for chunk in chunks(keys):
             sql = (
                 "SELECT key, response, latency_s, cost FROM answers "
-                f"WHERE key IN ({_marks(chunk)}) ORDER BY key, created"
+                f"WHERE key IN ({marks(chunk)}) ORDER BY key, created"
             )
             # In the index's own order, so a later row of a key is a newer answer.
             found = {blob: rest for blob, *rest in self.rows(sql, list(chunk.values()))}
@@ -178,16 +186,14 @@ class Store:
         """Which of the keys have an answer, or one made since then. Reads the index only."""
         stored: set[str] = set()
         earliest = _microseconds(since)
-        for chunk in _chunks(keys):
-            sql = (
-                f"SELECT DISTINCT key FROM answers WHERE key IN ({_marks(chunk)}) AND created >= ?"
-            )
+        for chunk in chunks(keys):
+            sql = f"SELECT DISTINCT key FROM answers WHERE key IN ({marks(chunk)}) AND created >= ?"
             blobs = {blob for (blob,) in self.rows(sql, [*chunk.values(), earliest])}
             stored.update(key for key, blob in chunk.items() if blob in blobs)
         return stored
 
     def spent(self, run: str) -> int:
-        """What answers put down to a run have cost so far, in nano-dollars; unknown costs are 0."""
+        """What a run has paid so far, in nano-dollars; where nobody knows, the most it may be."""
         rows = self.rows("SELECT nano FROM spending WHERE run = ?", (run,))
         return int(rows[0][0]) if rows else 0
 
@@ -311,11 +317,13 @@ def blob_of(key: str) -> bytes:
     return blob
 
 
-def _chunks(keys: Iterable[str]) -> Iterator[dict[str, bytes]]:
+def chunks(keys: Iterable[str]) -> Iterator[dict[str, bytes]]:
+    """Keys and how they are stored, as many at a time as one query may have."""
     rest = iter(keys)
     while chunk := {key: blob_of(key) for key in islice(rest, _CHUNK)}:
         yield chunk
 
 
-def _marks(values: Mapping[str, bytes]) -> str:
+def marks(values: Sized) -> str:
+    """So many placeholders of a query."""
     return ",".join("?" * len(values))

@@ -37,12 +37,14 @@ class Writer:
         Raises:
             StoreError: as the store does.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
+        done = asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
+        return await asyncio.shield(done)
 
-    async def put(self, entries: Sequence[Answered], *, kind: str) -> None:
-        """Add answers, all or none; they are committed when this returns.
+    async def put(self, entries: Sequence[Answered], *, kind: str, unseen: int = 0) -> None:
+        """Add answers as :meth:`~harness.store.Store.put_many`; they are committed when this
+        returns, and once it has begun they will be, whatever becomes of who waits for it.
 
         Raises:
             StoreError: nothing was stored.
         """
-        await self.do(lambda store: store.put_many(entries, kind=kind))
+        await self.do(lambda store: store.put_many(entries, kind=kind, unseen=unseen))

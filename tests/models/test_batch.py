@@ -15,12 +15,21 @@ from aiohttp import web
 from harness.errors import CredentialsError, EndpointError
 from harness.models import batch as module
 from harness.models import settings_for
-from harness.models.batch import BatchAPI, Remote, Response, Undone, Unknown, Unsure, line_of
+from harness.models.batch import (
+    BatchAPI,
+    Remote,
+    Response,
+    TurnedAway,
+    Undone,
+    Unknown,
+    Unsure,
+    line_of,
+)
 from harness.models.openai_settings import OpenAISettings
 from harness.models.server import Server, running
 from harness.records import Failure
 from harness.store.batches import ENDED
-from tests.models.conftest import completion
+from tests.models.conftest import completion, handled_by
 
 URL = "/v1/chat/completions"
 Client = Callable[[BatchAPI, Server], Awaitable[None]]
@@ -111,12 +120,12 @@ def test_a_batch_is_found_by_our_own_name() -> None:
 def test_a_second_batch_of_one_name_is_cancelled() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
-        first, second = [await api.create(file, URL, "same") for _ in range(2)]
-        found = await api.find("same", since=0)
-        assert found is not None
-        left = {first.id, second.id} - {found.id}
-        assert (await api.look(left.pop())).status in ("cancelling", "cancelled")
-        assert (await api.look(found.id)).status in ("validating", "in_progress")
+        first, second, third = [await api.create(file, URL, "same") for _ in range(3)]
+        for kept, found in ((second.id, second.id), (None, first.id), ("unlisted", None)):
+            seen = await api.find("same", since=0, kept=kept)
+            assert (seen and seen.id) == found
+        for name in (first.id, third.id):
+            assert (await api.look(name)).status in ("cancelling", "cancelled")
 
     with_api(client, batch_latency_s=60)
 
@@ -247,75 +256,29 @@ def test_unknown_and_refused() -> None:
         BatchAPI(settings("https://api.openai.com/v1"))
 
 
-class Flaky:
-    """A provider that makes a batch and then loses the connection, or turns calls away."""
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(None, Unsure), (500, Unsure), (503, Unsure), (429, TurnedAway), (401, EndpointError)],
+)
+def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]) -> None:
+    """It is asked for once: whether to ask again is known to whoever can look for it."""
+    asked = 0
 
-    def __init__(self, *, heard: bool, status: int | None) -> None:
-        self.heard, self.status = heard, status
-        self.made: list[dict[str, Any]] = []
-        self.creations = 0
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        if request.method == "GET":
-            return web.json_response({"object": "list", "data": self.made, "has_more": False})
-        self.creations += 1
-        body = await request.json()
-        batch = {
-            "id": f"batch_{self.creations}",
-            "object": "batch",
-            "endpoint": URL,
-            "status": "validating",
-            "input_file_id": "f",
-            "completion_window": "24h",
-            "created_at": 4_000_000_000,
-            "metadata": body["metadata"],
-        }
-        fails = self.creations < 3
-        if self.heard or not fails:
-            self.made.append(batch)
-        if not fails:
-            return web.json_response(batch)
-        if self.status is None:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if status is None:
             assert request.transport is not None
             request.transport.close()
-        return web.json_response({"error": {"message": "no"}}, status=self.status or 500)
+        return web.json_response({"error": {"message": "no"}}, status=status or 500)
 
+    async def main() -> None:
+        async with handled_by(refuse) as url:
+            api = BatchAPI(settings(url))
+            with pytest.raises(error) as raised:
+                await api.create("f", URL, "nonce")
+            assert type(raised.value) is error
+            await api.aclose()
 
-@pytest.mark.parametrize("status", [None, 500, 503])
-@pytest.mark.parametrize("heard", [True, False])
-def test_a_batch_is_made_once_whatever_becomes_of_the_call(heard: bool, status: int | None) -> None:
-    flaky = Flaky(heard=heard, status=status)
-    made = asyncio.run(_create_at(flaky))
-    assert isinstance(made, Remote)
-    assert len(flaky.made) == 1
-    assert made.id == flaky.made[0]["id"]
-    assert flaky.creations == (1 if heard else 3)
-
-
-def test_whoever_is_turned_away_comes_again() -> None:
-    flaky = Flaky(heard=False, status=429)
-    assert isinstance(asyncio.run(_create_at(flaky)), Remote)
-    assert flaky.creations == 3
-
-
-def test_a_batch_that_may_have_been_made_is_not_given_up() -> None:
-    with pytest.raises(Unsure):
-        asyncio.run(_create_at(None))
-
-
-async def _create_at(flaky: Flaky | None) -> Remote:
-    async def refuse(_: web.Request) -> web.Response:
-        return web.json_response({"error": {"message": "down"}}, status=502)
-
-    app = web.Application()
-    app.router.add_route("*", "/v1/batches", refuse if flaky is None else flaky.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    api = BatchAPI(settings(f"http://127.0.0.1:{runner.addresses[0][1]}/v1"))
-    try:
-        return await api.create("f", URL, "nonce")
-    finally:
-        await api.aclose()
-        await runner.cleanup()
+    asyncio.run(main())
+    assert asked == 1

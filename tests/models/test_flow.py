@@ -305,7 +305,14 @@ def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
         asyncio.run(drain(broken()))
 
 
-def test_what_came_in_with_an_exception_is_not_lost() -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
+    pulled: list[int] = []
+    stored: list[int] = []
+
+    async def keep(batch: Sequence[tuple[int, int]]) -> None:
+        stored.extend(key for key, _ in batch)
+
     async def call(number: int, turn: flow.Turn) -> int:
         await turn.attempt()
         await asyncio.sleep(0)
@@ -316,12 +323,16 @@ def test_what_came_in_with_an_exception_is_not_lost() -> None:
     keys = []
 
     async def main() -> None:
-        async for key, _ in flow.stream(_counted(4, []), call, 4):
+        stream = flow.stream(_counted(100, pulled), call, 4, keep=keep if kept else None)
+        async for key, _ in stream:
             keys.append(key)
 
     with pytest.raises(LookupError, match="zero"):
         asyncio.run(main())
     assert keys == [1, 2, 3]
+    assert stored == (keys if kept else [])
+    # And nothing more is sent.
+    assert pulled == [0, 1, 2, 3]
 
 
 def test_making_requests_lets_others_run() -> None:

@@ -195,6 +195,54 @@ def test_other_secrets_of_the_environment_are_hidden_too(monkeypatch: pytest.Mon
     assert message == "HTTP 400: [hidden] on [hidden]"
 
 
+def _stored(monkeypatch: pytest.MonkeyPatch, text: str, **environment: str) -> str:
+    """What is kept of an answer of this text."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (answer,) = run(always(lambda: web.json_response(completion(text)))).values()
+    assert isinstance(answer, Answer)
+    return str(json.loads(answer.response)["choices"][0]["message"]["content"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("OPENAI_CUSTOM_HEADERS", "X-Team: Lagos Nigeria", "Lagos Nigeria"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Team: Information Extraction", "Extraction"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Api-Version: 2024-01-01", "2024-01-01"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Auth-Team: Nigeria", "Nigeria"),
+        ("OPENAI_ORG_ID", "Masakhane", "Masakhane"),
+        ("OPENAI_PROJECT_ID", "Ethiopia", "Ethiopia"),
+        ("OPENAI_API_KEY", "Kinshasa", "Kinshasa"),
+        ("http_proxy", "http://user:Bamako@127.0.0.1:9", "Bamako"),
+    ],
+)
+def test_words_of_an_answer_are_no_secrets(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f'result = [Location(span="{words}")]'
+    assert _stored(monkeypatch, text, **{variable: value, "no_proxy": "127.0.0.1"}) == text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "secret"),
+    [
+        ("OPENAI_CUSTOM_HEADERS", "X-Auth: opaque7", "opaque7"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Api-Key: Basic abc/de==", "abc/de=="),
+        ("OPENAI_CUSTOM_HEADERS", "X-Token: abcdefghijklmnop", "abcdefghijklmnop"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Gateway: gateway-pass-0002", "gateway-pass-0002"),
+        ("OPENAI_ORG_ID", "org-abc", "org-abc"),
+        ("OPENAI_API_KEY", "sk_abc", "sk_abc"),
+        ("http_proxy", "http://user:hunter2@127.0.0.1:9", "hunter2"),
+    ],
+)
+def test_what_looks_like_a_secret_is_not_stored(
+    variable: str, value: str, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {variable: value, "no_proxy": "127.0.0.1"}
+    assert _stored(monkeypatch, f"got {secret}", **environment) == "got [hidden]"
+
+
 # The whole
 
 

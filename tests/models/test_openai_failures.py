@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from harness.errors import EndpointError
+from harness.models.failures import Refused
 from harness.records import Answer, Failure
 
 from .conftest import completion, handled_by
@@ -99,9 +100,16 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 def test_a_retry_after_of_hours_fails_the_call_and_not_the_weekend() -> None:
-    handler, asked = after(lambda: error_response(429, "tomorrow", **{"Retry-After": "86400"}))
-    assert failure_of(run(handler)).status_code == 429
-    assert len(asked) == 1
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if (await request.json())["messages"][-1]["content"] == "text 1":
+            return error_response(429, "tomorrow", **{"Retry-After": "86400"})
+        return web.json_response(completion())
+
+    outcomes = run(handler, 3, concurrency=1)
+    assert [isinstance(outcomes[n], Answer) for n in range(3)] == [True, False, True]
+    assert outcomes[1] == Refused(
+        "out of service for 24 hours: HTTP 429: tomorrow", 429, retry_after=86400.0
+    )
 
 
 def test_a_sleeping_retry_holds_no_slot() -> None:

@@ -13,8 +13,8 @@ from aiohttp import web
 from harness.errors import EndpointError
 from harness.records import Answer, Failure
 
-from .conftest import completion, handled_by
-from .hosting import after, drain, error_response, hosted, requests_of, run
+from .conftest import Handler, completion, handled_by
+from .hosting import after, always, drain, error_response, hosted, requests_of, run
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,20 @@ def test_a_few_refusals_after_a_success_are_failures_of_their_calls() -> None:
     assert {o.message for o in outcomes.values() if isinstance(o, Failure)} == {"HTTP 403: not you"}
 
 
-def test_a_key_that_expires_in_mid_run_stops_the_stream() -> None:
-    """What was answered is yielded, what was refused has no outcome: it is sent the next time."""
-    asked = 0
+def _given_up_after_answers(then: Handler) -> tuple[str, int]:
+    """Thirty calls are answered, and then all as ``then``: what is said, and how many were asked.
+
+    What was answered is yielded, what was not has no outcome: it is sent the next time.
+    """
+    answered = 0
+    asked: set[str] = set()
     outcomes: dict[int, Answer | Failure] = {}
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
-        return web.json_response(completion()) if asked <= 30 else error_response(401, "expired")
+        nonlocal answered
+        asked.add((await request.json())["messages"][-1]["content"])
+        answered += 1
+        return web.json_response(completion()) if answered <= 30 else await then(request)
 
     async def main() -> None:
         async with handled_by(handler) as url:
@@ -88,12 +93,62 @@ def test_a_key_that_expires_in_mid_run_stops_the_stream() -> None:
         asyncio.run(main())
     assert len(outcomes) == 30
     assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
-    # The row of ten, and what was in flight by then.
-    assert asked <= 30 + 10 + 10
-    message = str(raised.value)
+    assert "30 answers before that are stored" in str(raised.value)
+    assert "it goes on from there" in str(raised.value)
+    return str(raised.value), len(asked)
+
+
+def test_a_key_that_expires_in_mid_run_stops_the_stream() -> None:
+    message, asked = _given_up_after_answers(always(lambda: error_response(401, "expired")))
+    # The row of eight, and what was in flight by then.
+    assert asked <= 30 + 8 + 10
     assert "refuses every call of model 'm' now (HTTP 401: expired)" in message
-    assert "30 answers before that are stored" in message
     assert "OPENAI_API_KEY" in message
+
+
+@pytest.mark.parametrize(
+    ("seconds", "when"), [(601, "11 minutes"), (7_140, "119 minutes"), (86_400, "24 hours")]
+)
+def test_a_server_out_of_service_for_long_stops_the_stream(seconds: int, when: str) -> None:
+    def later() -> web.Response:
+        return error_response(429, "daily limit", **{"Retry-After": f"{seconds}"})
+
+    message, asked = _given_up_after_answers(always(later))
+    assert asked <= 30 + 8 + 10
+    assert f"(out of service for {when}: HTTP 429: daily limit)" in message
+    assert f"Run it again in {when}" in message
+    with pytest.raises(EndpointError) as raised:
+        run(always(later), 1000, concurrency=4)
+    assert f"now (out of service for {when}: HTTP 429: daily limit). Run it" in str(raised.value)
+
+
+def test_a_server_that_dies_in_mid_run_stops_the_stream() -> None:
+    async def dead(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    message, asked = _given_up_after_answers(dead)
+    # The row of eight, and all that slept by then.
+    assert asked <= 30 + 8 + 4 * 10
+    assert "gives no answer any more (no complete answer: ServerDisconnectedError" in message
+    assert "still running?" in message
+
+
+def test_a_server_that_comes_back_in_time_is_not_given_up() -> None:
+    asked = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if 5 < asked <= 5 + 7 * 8:
+            assert request.transport is not None
+            request.transport.close()
+        return web.json_response(completion())
+
+    outcomes = run(handler, 30, concurrency=1)
+    assert len(outcomes) == 30
+    assert 1 <= sum(isinstance(outcome, Failure) for outcome in outcomes.values()) <= 7
 
 
 def _unsupported(name: str, message: str, code: str = "unsupported_parameter") -> web.Response:

@@ -164,6 +164,54 @@ def test_without_a_retry_after_pauses_grow() -> None:
     assert virtual.run(main) == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30])
 
 
+def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(2, clock=clock)
+        for storm in range(2_000):
+            before = clock()
+            probe = await pace.enter(0, asyncio.Event())
+            assert storm < 10 or clock() - before == pytest.approx(30)
+            probe.back(throttled=True)
+            probe.release()
+
+    virtual.run(main)
+
+
+def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(1, tpm=60_000, clock=clock)
+        stop = asyncio.Event()
+        first = await pace.enter(0, stop)
+        # As much as can be taken at once.
+        waiting = asyncio.ensure_future(pace.enter(600, stop))
+        await _settle()
+        first.release()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert pace._tokens_in_flight == pace._held == pace._in_flight == 0
+        await pace.enter(600, stop)
+        assert clock() == 1000.0
+
+    virtual.run(main)
+
+
+def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(8, tpm=60_000, clock=clock)
+        stop = asyncio.Event()
+        await pace.enter(600, stop)
+        large = asyncio.ensure_future(pace.enter(600, stop))
+        small = asyncio.ensure_future(pace.enter(10, stop))
+        await _settle()
+        assert not small.done()
+        large.cancel()
+        assert isinstance(await small, Pass)
+        assert clock() == 1000.0
+
+    virtual.run(main)
+
+
 def test_a_server_that_asks_for_hours_does_not_hold_up_the_rest() -> None:
     async def main(clock: virtual.Clock) -> None:
         pace = Pace(8, clock=clock)

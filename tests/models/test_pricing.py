@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,8 +100,8 @@ def test_a_file_of_ones_own_comes_first(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert pricing.find_price("openai", "gpt-4.1") is not None
     listed = pricing.list_prices()
-    assert ("openai", "gpt-4o", "1.1", "1.1", "2") in listed
-    assert ("openai", "gpt-4o-mini", "0.15", "0.075", "0.6") in listed
+    assert ("openai", "gpt-4o", "1.1", "1.1", "2", "–") in listed
+    assert ("openai", "gpt-4o-mini", "0.15", "0.075", "0.6", "0.5") in listed
     assert listed == sorted(listed)
     assert len({row[:2] for row in listed}) == len(listed)
     assert pricing.find_price("lab-vllm", "anything") == pricing.Price(0, 0, 0)
@@ -161,6 +163,47 @@ def test_dollars_and_nano_dollars_are_inverse(nano: int) -> None:
     assert "E" not in text.upper()
     assert Decimal(text) * 10**9 == nano
     assert pricing.nano_dollars(text) == nano
+
+
+@pytest.mark.parametrize(
+    ("more", "completions"),
+    [
+        ({}, 1),
+        ({"best_of": 5}, 5),
+        ({"best_of": 2, "n": 3}, 3),
+        ({"best_of": "5"}, 5),
+        ({"best_of": 2.5}, 3),
+        *(({"best_of": odd}, 1) for odd in (None, 0, -3, "many", True, 1e400, [2])),
+    ],
+)
+def test_each_of_several_completions_may_be_as_long_as_the_budget(
+    more: dict[str, Any], completions: int
+) -> None:
+    body = {"model": "m", "prompt": "", "max_tokens": 10, **more}
+    assert pricing.answer_budget(body) == 10 * completions
+    price = pricing.Price(input=0, output=1_000_000, cached_input=0)
+    assert price.worst(body) == 10 * completions
+    assert price.worst({"model": "m", "prompt": "", "best_of": 3}) is None
+
+
+def test_whatever_is_sent_may_come_to_stand_in_the_prompt() -> None:
+    price = pricing.Price(input=1_000_000, output=0, cached_input=0)
+
+    def tokens(**more: Any) -> int:
+        body = {"model": "m" * 99, "messages": [{"content": "é"}], "max_tokens": 9}
+        worst = price.worst(body | more)
+        assert worst is not None
+        return worst
+
+    least = tokens()
+    assert least == 2 + 32
+    numbers = {"temperature": 0.5, "seed": 7, "top_k": 5, "logprobs": True, "user": None}
+    assert tokens(stop=["\n\n"], reasoning_effort="low", **numbers) == least
+    tools = [{"type": "function", "function": {"name": "find", "description": "Finds é 😀."}}]
+    for name in ("tools", "response_format", "chat_template_kwargs"):
+        written = json.dumps(tools, ensure_ascii=False).encode()
+        assert tokens(**{name: tools}) >= least + len(written)
+    assert tokens(system="be brief") >= least + len("be brief")
 
 
 @pytest.mark.parametrize("amount", ["free", "NaN", "inf", "0.0000000001", ""])

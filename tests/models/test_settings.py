@@ -190,6 +190,8 @@ def test_parameters_that_are_not_set_are_not_sent() -> None:
         *((name, True) for name in ("gpt-5", "gpt-5-nano", "gpt-5.1", "gpt-5-2025-08-07")),
         *((name, True) for name in ("openai/o3-mini", "ft:o4-mini:org::id")),
         *((name, False) for name in ("gpt-5-chat", "gpt-5-chat-latest", "openai/gpt-5-chat")),
+        *((name, False) for name in ("gpt-5.1-chat-latest", "gpt-5.1-chat", "gpt-5.12-chat")),
+        *((name, True) for name in ("gpt-5.1-mini", "gpt-5.1-2025-11-13")),
         *((name, False) for name in ("gpt-4o", "gpt-4o-mini", "chatgpt-4o-latest", "gpt-50")),
         *((name, False) for name in ("olmo-3", "o", "lab/o-model", "gollie", "phi-o3")),
     ],

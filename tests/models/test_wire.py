@@ -17,7 +17,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import EndpointError
+from harness.errors import EndpointError, UsageError
 from harness.models import open_backend, settings_for
 from harness.models.openai import OpenAIBackend
 from harness.models.openai_settings import OpenAISettings
@@ -167,6 +167,30 @@ def test_which_proxy_the_environment_names(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert find_proxy(url) == proxy
+
+
+@pytest.mark.parametrize(
+    ("variable", "proxy", "kind"),
+    [
+        ("ALL_PROXY", "socks5://u:proxy-secret@p:1", "socks5"),
+        ("all_proxy", "SOCKS4://p:1", "socks4"),
+        ("HTTPS_PROXY", "socks5h://p:1", "socks5h"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_before_anything_is_sent(
+    variable: str, proxy: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    backend = _backend("https://api.lab/v1")
+    for ask in (backend.check, lambda: asyncio.run(_drain(backend))):
+        with pytest.raises(UsageError) as error:
+            ask()
+        message = str(error.value)
+        assert message.startswith(f"{variable}: a proxy of the kind {kind}:// cannot be used")
+        assert "NO_PROXY=api.lab" in message
+        assert "proxy-secret" not in message
+    monkeypatch.setenv("NO_PROXY", "api.lab")
+    backend.check()
 
 
 def test_a_proxy_carries_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from harness.store import Store, request_key
 from harness.store.batches import CREATING, SUBMITTING, Address, Ledger
+from harness.store.claims import Claimant
 from tests.store.samples import answer, put, request
 
 ADDRESS = Address(
@@ -65,6 +66,30 @@ def test_an_answer_is_stored_once_and_frees_its_key(store: Store) -> None:
     assert (settled.requests, settled.waiting, settled.reserved) == (2, 0, 0)
 
 
+def test_an_answer_of_unknown_cost_counts_as_the_most_it_may_be(path: Path) -> None:
+    with Store(path, run="r") as store:
+        ledger = Ledger(store)
+        number = at_provider(ledger, KEYS[:3])
+        entries = [(KEYS[n], request(n), answer(n, cost=c)) for n, c in enumerate((None, 3, None))]
+        ledger.store(number, [*entries[:2], entries[0]], kind="completion")
+        assert store.spent("r") == 13
+        ledger.store(number, entries, kind="completion")
+        assert store.spent("r") == 23
+
+
+def test_what_a_process_is_asking_for_is_not_given_to_a_batch(store: Store) -> None:
+    ledger = Ledger(store)
+    number, claimant = ledger.begin(ADDRESS), Claimant()
+    claimant.take(store, KEYS[:2])
+    assert ledger.elsewhere(KEYS) == set(KEYS[:2])
+    assert ledger.claim(number, dict.fromkeys(KEYS[:3], 10)) == ledger.keys(number) == {KEYS[2]}
+    with store.writing() as db:
+        # One that has not been heard of for long is gone.
+        db.execute("UPDATE holders SET seen = 0")
+    assert ledger.claim(number, dict.fromkeys(KEYS[:2], 10)) == set(KEYS[:2])
+    assert ledger.elsewhere(KEYS) == set()
+
+
 def test_a_batch_that_was_given_up_goes_no_further(store: Store) -> None:
     ledger = Ledger(store)
     number = ledger.begin(ADDRESS)
@@ -94,14 +119,24 @@ def test_the_steps_of_a_submission(store: Store) -> None:
     for step in (
         lambda: True,
         lambda: ledger.create(number),
+        lambda: ledger.recall(number),
+        lambda: ledger.create(number) and ledger.create(number),
         lambda: ledger.adopt(number, "batch_1", "validating"),
     ):
         assert step()
         batch = ledger.get(number)
         assert batch is not None
         seen.append((batch.status, batch.remote))
-    assert seen == [(SUBMITTING, None), (CREATING, None), ("validating", "batch_1")]
+    assert seen == [
+        (SUBMITTING, None),
+        (CREATING, None),
+        (SUBMITTING, None),
+        (CREATING, None),
+        ("validating", "batch_1"),
+    ]
     assert not ledger.adopt(number, "batch_2", "validating")
+    assert not ledger.create(number)
+    assert not ledger.recall(number)
 
 
 def test_whether_the_submitting_process_is_gone(store: Store) -> None:
