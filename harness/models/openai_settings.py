@@ -110,8 +110,8 @@ class OpenAISettings(CallSettings):
     drop: tuple[str, ...] = Field(default=(), strict=False)
 
     mode: Literal["live", "batch"] = "live"
-    rpm: float | None = Field(default=None, gt=0)
-    tpm: float | None = Field(default=None, gt=0)
+    rpm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    tpm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     timeout_s: float = Field(default=120.0, gt=0)
     max_attempts: int = Field(default=10, ge=8)
     backoff_s: float = Field(default=0.5, ge=0)
