@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from harness import compare
+from harness.models.tagger import answer
 from harness.store import Store
 from tests.conftest import Ran, Served
+from tests.hosts import hosted
+from tests.models.conftest import completion
 
 Harness = Callable[..., Ran]
 Serve = Callable[..., Served]
@@ -58,6 +64,31 @@ def test_every_repeat_is_an_answer_of_its_own(
     more = experiment(tmp_path, hosted | {"repeats": 5})
     assert harness("run", more).code == 0
     assert served.stats()["answered"] == 60
+
+
+def test_repeats_differ_and_the_majority_wins(harness: Harness, tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+
+    async def moody(request: web.Request) -> web.Response:
+        """Of three answers to a prompt the second is empty."""
+        prompt = (await request.json())["messages"][-1]["content"]
+        seen[prompt] += 1
+        return web.json_response(completion(" []\n" if seen[prompt] == 2 else answer(prompt)))
+
+    with hosted(moody) as url:
+        asked = {"backend": "openai", "model": "m", "base_url": url, "strategy": "direct"}
+        three = asked | {"repeats": 3, "temperature": 0.7, "concurrency": 1}
+        plain = {"strategy": "direct"}
+        file = experiment(tmp_path, three, three | {"vote": True}, plain, limit=10)
+        assert harness("run", file).code == 0
+    frame = compare(tmp_path / "x").set_index(["system", "language"])
+    steady = frame.loc["S2", "macro"]["f1"]
+    # Each repeat of each prompt is asked once; which of them is empty depends on the order.
+    assert set(seen.values()) == {3}
+    repeated, voted = frame.loc["S0", "macro"], frame.loc["S1", "macro"]
+    assert voted["f1"] == steady > repeated["f1"] > 0
+    assert sorted(repeated["f1_repeats"])[0] < sorted(repeated["f1_repeats"])[2] <= steady
+    assert repeated["f1_sd"] == pytest.approx(stdev(repeated["f1_repeats"]), abs=1e-5)
 
 
 def test_one_repeat_leaves_lines_and_signature_as_they_were(
