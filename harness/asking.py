@@ -1,59 +1,27 @@
-"""Sending what a plan has pending: every answer is in the store before anything else is done."""
+"""Asking for what a plan has pending, system by system: live, or through the Batch API."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from harness.budget import Budget
-from harness.errors import CheckpointError, EndpointError, HarnessError, StoreError
+from harness.calls import Calls
+from harness.errors import CheckpointError, EndpointError, HarnessError
+from harness.lease import Lease
 from harness.models.openai_settings import OpenAISettings
 from harness.models.pricing import add_costs
 from harness.plan import Cell, SystemPlan
+from harness.progress import Progress
 from harness.records import Answer, Failure
 from harness.store import Store
 from harness.store.batches import Ledger
-from harness.store.claims import BEAT_S, Claimant
-from harness.store.store import Answered
 from harness.store.writer import Writer
-
-# Seconds between two looks at what another process has had answered.
-_LOOK_S = 0.5
-# What such an answer is to whoever counts: it cost this run nothing.
-_FOUND = Answer("", 0.0, 0)
-
-
-class Progress:
-    """What a run tells whoever watches; this one says nothing."""
-
-    def downloading(self, path: str, done: int, total: int) -> None:
-        """A corpus file is being fetched: bytes so far, bytes in all."""
-
-    def translating(self, name: str, done: int, total: int) -> None:
-        """A local model translates: its name, sentences done so far and in all."""
-
-    def planned(self, plan: SystemPlan, keys: Sequence[str]) -> None:
-        """A system is about to be asked for these keys."""
-
-    def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
-        """One request of a cell came back."""
-
-    def note(self, text: str) -> None:
-        """Something happened that whoever waits would like to know."""
-
-    def stopping(self, *, batched: bool) -> None:
-        """An interrupt came: nothing new is sent. Answers in flight are waited for, but not
-        batches (``batched``): they go on at the provider."""
-
-    def reading(self) -> None:
-        """All asking is done; answers are read and scored."""
 
 
 @dataclass(slots=True)
@@ -75,6 +43,10 @@ class Outcomes:
     translated: int = 0
     over_budget: bool = False
     found: set[str] = field(default_factory=set)
+
+    def came(self, key: str) -> bool:
+        """Whether a key was answered in the course of the run, here or elsewhere."""
+        return key in self.paid or key in self.found
 
     @property
     def stopped(self) -> bool:
@@ -146,7 +118,7 @@ class _Asking:
         main = asyncio.current_task()
 
         def interrupt() -> None:
-            if self.stop.is_set() and main is not None:
+            if self.outcomes.interrupted and main is not None:
                 main.cancel()
             self.stop.set()
             self.outcomes.interrupted = True
@@ -191,64 +163,47 @@ class _Asking:
             self.outcomes.refused.append(error)
 
     async def _live(self, plan: SystemPlan, keys: Sequence[str]) -> None:
-        """Ask for keys that no other process asks for; wait for what those come to."""
-        claimant = Claimant()
-        beating = asyncio.create_task(self._beat(claimant))
+        """Ask for what no other process asks for; wait for what those come to."""
+        found = partial(self._found, plan)
         told = False
-        try:
-            while keys and not self.stop.is_set() and not self.outcomes.over_budget:
-                taken = await self.writer.do(partial(claimant.take, keys=keys, since=plan.since))
-                self._found(plan, taken.answered)
+        async with Lease(self.writer, plan.since, self.stop) as lease:
+            while keys and not (self.stop.is_set() or self.outcomes.stopped):
+                taken = await lease.take(keys)
+                found(taken.answered)
+                # Whoever had them may have paid for the same results folder.
+                self.budget.spent = max(self.budget.spent, await self.writer.do(_spent))
                 if taken.batched:
                     self.progress.note(
                         f"{plan.system.name}: {len(taken.batched)} requests are out with a batch "
                         f'and not sent again. mode = "batch" collects them, `harness batch '
-                        f"cancel` gives them back."
+                        f"cancel` gives back what is not answered yet."
                     )
-                await self._send(plan, taken.own)
+                calls = Calls(
+                    plan,
+                    taken.own,
+                    lease=lease,
+                    writer=self.writer,
+                    budget=self.budget,
+                    stop=self.stop,
+                    came=self.came,
+                )
+                self.outcomes.over_budget = not await calls.send()
                 # Others may want what failed, or what there is no room for.
-                await self.writer.do(claimant.release)
-                keys = taken.elsewhere
-                if keys and not told:
-                    told = True
-                    self.progress.note(f"{len(keys)} requests are being asked by another process")
-                if keys:
-                    await self._pause(_LOOK_S)
-        finally:
-            beating.cancel()
-            # What cannot be released lapses.
-            with suppress(StoreError):
-                await self.writer.do(claimant.release)
+                await lease.release()
+                keys = [*calls.waiting, *taken.elsewhere]
+                if taken.elsewhere and not calls.waiting:
+                    if not told:
+                        told = True
+                        self.progress.note(
+                            f"{len(taken.elsewhere)} requests are being asked by another process"
+                        )
+                    keys = await lease.wait(keys, found)
 
-    async def _send(self, plan: SystemPlan, keys: Sequence[str]) -> None:
-        calls = _Calls(self, plan, keys)
-        try:
-            while calls.waiting and not self.stop.is_set():
-                before = len(calls.waiting)
-                await calls.send()
-                if len(calls.waiting) == before:
-                    # Nothing is in flight that could make room.
-                    self.outcomes.over_budget = not self.stop.is_set()
-                    break
-        finally:
-            await calls.close()
-
-    async def _beat(self, claimant: Claimant) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            with suppress(StoreError):
-                await self.writer.do(claimant.beat)
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.stop.wait()
-
-    def _found(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+    def _found(self, plan: SystemPlan, keys: Iterable[str]) -> None:
         """Another process has had these answered."""
         for key in keys:
             self.outcomes.found.add(key)
-            self.progress.answered(plan.pending[key][0], _FOUND)
+            self.progress.found(plan.pending[key][0])
 
     async def _in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         from harness.batches import Asked, ask_batches
@@ -281,84 +236,8 @@ class _Asking:
         self.progress.answered(place[0], outcome)
 
 
-class _Calls:
-    """The calls of one system: sent while the budget has room, stored before they are used."""
-
-    def __init__(self, run: _Asking, plan: SystemPlan, keys: Sequence[str]) -> None:
-        self.waiting = deque(keys)
-        self._run = run
-        self._plan = plan
-        # Requests in flight and what is held back for each, kept until their answer is stored.
-        self._sent: dict[str, tuple[dict[str, Any], int]] = {}
-        self._unstored: list[Answered] = []
-
-    async def send(self) -> None:
-        """Send until nothing waits, or there is no room in the budget for one more."""
-        run = self._run
-        answers = self._plan.backend.answers(self._requests(), run.stop, self._keep)
-        try:
-            async with aclosing(answers):
-                async for key, outcome in answers:
-                    del self._sent[key]
-                    run.came(self._plan, key, outcome)
-        finally:
-            # Given up without an outcome.
-            for _, held in self._sent.values():
-                run.budget.settle(held, 0)
-            self._sent.clear()
-
-    async def close(self) -> None:
-        """Store what could not be stored so far.
-
-        Raises:
-            StoreError: it still cannot.
-        """
-        if self._unstored:
-            await self._run.writer.put(self._unstored, kind=self._plan.kind)
-
-    def _requests(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        plan, budget = self._plan, self._run.budget
-        while self.waiting:
-            key = self.waiting[0]
-            request = plan.request_of(key)
-            held = 0 if budget.limit is None else plan.worst(request) or 0
-            if not budget.reserve(held):
-                return
-            self.waiting.popleft()
-            self._sent[key] = (request, held)
-            yield key, request
-
-    async def _keep(self, outcomes: Sequence[tuple[str, Answer | Failure]]) -> None:
-        """Store answers. Where that fails nothing more is sent, and those in flight are awaited:
-        perhaps there is room for them when they all are back."""
-        run = self._run
-        entries, self._unstored = self._unstored, []
-        total = 0
-        for key, outcome in outcomes:
-            request, held = self._sent[key]
-            unseen = self._unseen(request, outcome)
-            total += unseen
-            known = 0
-            if isinstance(outcome, Answer):
-                entries.append((key, request, outcome))
-                known = outcome.cost or 0
-            run.budget.settle(held, known + unseen)
-            self._sent[key] = (request, 0)
-        if not (entries or total):
-            return
-        try:
-            await run.writer.put(entries, kind=self._plan.kind, unseen=total)
-        except StoreError:
-            self._unstored = entries
-            run.stop.set()
-
-    def _unseen(self, request: Mapping[str, Any], outcome: Answer | Failure) -> int:
-        """What a call may have cost beside what its answer says: at worst, in nano-dollars.
-
-        That is of each attempt whose answer was lost on the way, and of an answer without price.
-        """
-        attempts = outcome.lost + (isinstance(outcome, Answer) and outcome.cost is None)
-        return attempts * (self._plan.worst(request) or 0) if attempts else 0
+def _spent(store: Store) -> int:
+    return 0 if store.run is None else store.spent(store.run)
 
 
 def _on_signals(handler: Callable[[], None]) -> Callable[[], None]:

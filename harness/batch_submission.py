@@ -260,8 +260,11 @@ class Submitter:
                 if remote is None and attempt == ATTEMPTS:
                     raise
         if not ledger.adopt(number, remote.id, remote.status):
-            await self._api.cancel(remote.id)
-            return False
+            found = ledger.get(number)
+            # Another process may have found this very batch and follow it.
+            if found is None or found.remote != remote.id:
+                await self._api.cancel(remote.id)
+                return False
         books.following[number] = Following(keys, remote.id, remote.status, again=False)
         books.asked.note(f"{remote.id}: {count(keys)} submitted")
         if unsure:

@@ -100,7 +100,7 @@ class _Run:
                 self._asked.note(
                     f"another process is asking for {count(books.elsewhere)}: waiting for it"
                 )
-            if not (self._following or self._away or books.elsewhere):
+            if not (self._following or self._away) and (self._refused or not books.elsewhere):
                 break
             await self._sleep(min(wait, shortest) if books.elsewhere else wait)
             before = len(self._following)

@@ -116,7 +116,7 @@ def _answered(
     result.cached += cached
     if cached:
         result.stored = add_costs(result.stored, answer.cost)
-    result.stale += key in plan.pending and not (key in outcomes.paid or key in outcomes.found)
+    result.stale += plan.since is not None and key in plan.pending and not outcomes.came(key)
     reply = plan.backend.reply(answer, cached=cached)
     return _row(plan, cell, index, plan.read(cell, index, reply), reply)
 

@@ -150,7 +150,8 @@ class Failure:
     ``message`` is one line fit for a user, free of secrets; ``status_code`` the HTTP status,
     ``None`` for a transport failure. ``too_long`` and ``filtered`` say that the prompt did not
     fit the model's context, or that the provider's filter turned it away. ``lost`` are attempts
-    that may have been charged though no answer came of them.
+    that may have been charged though no answer came of them. A call that was ``given_up``, because
+    the run was stopped, has not failed; only what it lost is told.
     """
 
     message: str
@@ -159,6 +160,7 @@ class Failure:
     too_long: bool = False
     filtered: bool = False
     lost: int = 0
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

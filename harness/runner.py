@@ -13,13 +13,14 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from harness.asking import Outcomes, Progress, ask
+from harness.asking import Outcomes, ask
 from harness.budget import Budget, read_budget, refuse_unpriced
 from harness.errors import OfflineError, UsageError, unknown
 from harness.experiment import Experiment
 from harness.models.base import Settings
 from harness.plan import SystemPlan
 from harness.planning import Translators, load_blocks, make_plan
+from harness.progress import Progress
 from harness.recording import RunResult, manifest, prediction_rows
 from harness.records import Status
 from harness.runs import (
@@ -125,7 +126,8 @@ def _run(
     unpriced: bool,
 ) -> RunResult:
     blocks = load_blocks(experiment, data_dir=data_dir, progress=progress.downloading)
-    active = store if isinstance(store, Store) else Store(store, read_only=offline)
+    # A connection of its own: this may be another thread than the store's.
+    active = Store(store.path if isinstance(store, Store) else store, read_only=offline)
     try:
         started = folder.refresh_started() if refresh else None
         since = (started or active.now()) if refresh or retry else None
@@ -184,8 +186,7 @@ def _run(
             folder.end_refresh()
         folder.write_json("manifest.json", manifest(experiment, plans, blocks, result))
     finally:
-        if active is not store:
-            active.close()
+        active.close()
     return result
 
 

@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.asking import Outcomes, Progress, ask
+from harness.asking import Outcomes, ask
 from harness.budget import Budget
 from harness.data.block import Block
 from harness.errors import TranslationError, UnknownNameError, UsageError, unknown
 from harness.experiment import Experiment, System
 from harness.plan import Cell, SystemPlan
 from harness.planning import Translators, load_blocks
+from harness.progress import Progress
 from harness.records import Example, Prompt, Translation
 from harness.store import Store
 from harness.translation import English, ModelTranslator, NllbTranslator

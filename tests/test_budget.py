@@ -17,6 +17,7 @@ from harness.budget import Budget
 from harness.models.pricing import Price, nano_dollars
 from harness.store import Store
 from tests.conftest import Ran, Served
+from tests.faulty import start
 from tests.hosts import hosted
 from tests.models.conftest import completion
 
@@ -141,6 +142,23 @@ def test_almost_all_of_a_budget_is_used(harness: Harness, serve: Serve, tmp_path
     assert 0 <= left < Decimal(30) * 512 / 10**6 + Decimal(10) * 4000 / 10**6
 
 
+def test_two_processes_of_one_folder_have_one_budget(
+    harness: Harness, serve: Serve, tmp_path: Path
+) -> None:
+    served = serve(latency_s=0.1)
+    file = experiment(tmp_path, served.url, prices=PRICES, concurrency=2)
+    # So that both have the payer of one folder.
+    assert harness("run", file, "--budget", "0").code == 4
+    both = [start(tmp_path, "run", file, "--budget", "0.08") for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 4, err
+    with Store() as store:
+        spent = store.spent((tmp_path / "x" / ".payer").read_text())
+    assert 0 < spent <= nano_dollars("0.08")
+    assert served.stats()["answered_twice"] == 0
+
+
 def test_a_refresh_counts_anew(harness: Harness, serve: Serve, tmp_path: Path) -> None:
     served = serve()
     file = experiment(tmp_path, served.url, prices=PRICES)
@@ -189,7 +207,7 @@ def test_a_budget_is_an_amount(harness: Harness, tmp_path: Path, serve: Serve, a
 def test_preview_states_the_worst_case(harness: Harness, serve: Serve, tmp_path: Path) -> None:
     file = experiment(tmp_path, serve().url, prices=PRICES)
     assert "The run stops, to go on" in harness("preview", file, "--budget", "0.1").out
-    assert "The run fits" in harness("preview", file, "--budget", "5").out
+    assert "The run fits, whatever is answered" in harness("preview", file, "--budget", "5").out
     harness("run", file)
     out = harness("preview", file, "--budget", "5").out
     assert f"${paid(tmp_path):.4f} spent by this results folder" in out

@@ -384,12 +384,12 @@ def test_answers_wait_for_a_disk_that_is_full_for_a_while(
     file = hosted(tmp_path, served.url, 20)
     put_many, failed = Store.put_many, 0
 
-    def full_at_first(store: Store, entries: Any, **more: Any) -> None:
+    def full_at_first(store: Store, entries: Any, **more: Any) -> int:
         nonlocal failed
         if failed < 2:
             failed += 1
             raise StoreError("no room")
-        put_many(store, entries, **more)
+        return put_many(store, entries, **more)
 
     monkeypatch.setattr(Store, "put_many", full_at_first)
     ran = harness("run", file)

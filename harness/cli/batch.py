@@ -143,7 +143,7 @@ async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> 
 
     if batch.remote is None:
         return (
-            f"is being submitted by process {batch.owner}. Interrupt that, or run its experiment "
+            f"is being submitted by process {batch.process}. Interrupt that, or run its experiment "
             f"again if it is gone."
         )
     try:

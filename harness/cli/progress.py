@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.asking import Progress
 from harness.models.pricing import show_cost
+from harness.progress import Progress
 from harness.recording import RunResult
 from harness.records import Answer, Failure
 from harness.report.terminal import visible
@@ -110,6 +110,11 @@ class LiveProgress(Progress):
             self._failures[outcome.message] = self._failures.get(outcome.message, 0) + 1
         elif system.cost is not None:
             system.cost = None if outcome.cost is None else system.cost + outcome.cost
+        self._say_how_far()
+
+    def found(self, cell: Cell) -> None:
+        self._system.done += 1
+        self._system.languages[id(cell.block)].done += 1
         self._say_how_far()
 
     def note(self, text: str) -> None:

@@ -228,6 +228,8 @@ class OpenAIBackend:
                 backoff_s=self.settings.backoff_s,
             )
         except flow.Stopped:
+            if turn.lost:
+                return Failure("given up", lost=turn.lost, given_up=True)
             raise
         except Exception as error:
             # Whatever a server does to one call, the others go on.

@@ -70,10 +70,11 @@ def preview(
         worst: int | None = 0
         for figures in estimates:
             worst = add_costs(worst, figures.worst)
-        _print_budget(budget, spent, worst)
+        waiting = any(figures.waiting for figures in estimates)
+        _print_budget(budget, spent, worst, waiting=waiting)
 
 
-def _print_budget(budget: int, spent: int, worst: int | None) -> None:
+def _print_budget(budget: int, spent: int, worst: int | None, *, waiting: bool) -> None:
     """The worst case against a budget; all in nano-dollars."""
     print(
         f"Budget {show_cost(budget)}: {show_cost(spent)} spent by this results folder, worst case "
@@ -85,7 +86,8 @@ def _print_budget(budget: int, spent: int, worst: int | None) -> None:
             "--unpriced is given."
         )
     elif spent + worst <= budget:
-        print("The run fits, whatever is answered.")
+        unless = "translations are longer than their sentences, or " if waiting else ""
+        print(f"The run fits, whatever is answered, unless {unless}answers are lost on the way.")
     else:
         print("The run stops, to go on with a higher budget, if a call might pass it.")
 

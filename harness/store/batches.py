@@ -12,7 +12,6 @@ status. Every one of these steps is refused where another process has given the 
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import time
 import uuid
@@ -22,7 +21,7 @@ from datetime import datetime
 from typing import Any
 
 from harness import __version__
-from harness.store.processes import bury, has_ended
+from harness.store.processes import Watch, has_ended, here
 from harness.store.store import Answered, Store, blob_of, chunks, marks, row
 
 SUBMITTING, CREATING = "submitting", "creating"
@@ -75,10 +74,15 @@ class Batch:
     reserved: int | None
 
     @property
+    def process(self) -> str:
+        """The process that submits it, as ``host:pid``."""
+        return f"{self.owner.partition('/')[0]}:{self.owner.rpartition(':')[2]}"
+
+    @property
     def orphaned(self) -> bool:
         """Whether the process that submits it is certainly gone."""
-        host, _, pid = self.owner.rpartition(":")
-        return has_ended(host, int(pid))
+        place, _, pid = self.owner.rpartition(":")
+        return has_ended(place, int(pid))
 
 
 class Ledger:
@@ -86,6 +90,7 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._watch = Watch()
 
     def batches(self, *, settled: bool = False) -> list[Batch]:
         """Every batch that something is out with, oldest first; all there ever were, if wanted."""
@@ -113,7 +118,7 @@ class Ledger:
         """Which of the keys a process is asking for, one by one."""
         found: set[str] = set()
         with self._store.transaction(write=True) as db:
-            bury(db)
+            self._watch.bury(db)
             for chunk in chunks(keys):
                 sql = f"SELECT key FROM claims WHERE key IN ({marks(chunk)})"
                 found.update(key.hex() for (key,) in db.execute(sql, list(chunk.values())))
@@ -137,7 +142,7 @@ class Ledger:
                     address.api_key_env,
                     now,
                     now,
-                    f"{socket.gethostname()}:{os.getpid()}",
+                    f"{here()}:{os.getpid()}",
                     SUBMITTING,
                 ),
             )
@@ -156,7 +161,7 @@ class Ledger:
         with self._store.transaction(write=True) as db:
             if _status(db, batch) != SUBMITTING:
                 return got
-            bury(db)
+            self._watch.bury(db)
             answered = self._store.known(worst, since=since)
             for key, most in worst.items():
                 asked = db.execute("SELECT 1 FROM claims WHERE key = ?", (blob_of(key),))

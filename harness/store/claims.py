@@ -8,20 +8,17 @@ process has claimed is waited for. Claims of a process that is gone count no mor
 from __future__ import annotations
 
 import os
-import socket
-import sqlite3
-import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from harness.store.batches import Ledger
-from harness.store.processes import bury
-from harness.store.store import Store, blob_of
+from harness.store.processes import Watch, here
+from harness.store.store import Store, blob_of, marks
 
-#: A living holder says so this often.
-BEAT_S = 5.0
+#: So many keys are looked at while others have them.
+LOOKED_AT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +35,33 @@ class Taken:
     batched: list[str]
 
 
-@dataclass(frozen=True, slots=True)
 class Claimant:
-    """Someone who claims keys of a store; its methods raise what the store's do."""
+    """Someone who claims keys of a store; its methods raise what the store's do.
 
-    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    ``since``: answers from before that moment do not count.
+    """
 
-    def take(self, store: Store, keys: Sequence[str], *, since: datetime | None = None) -> Taken:
-        """Claim those of the keys that nobody has answered (since then) or claimed."""
+    def __init__(self, since: datetime | None = None) -> None:
+        self._name = uuid.uuid4().hex
+        self._since = since
+        self._watch = Watch()
+
+    def take(self, store: Store, keys: Sequence[str]) -> Taken:
+        """Claim those of the keys that nobody has answered or claimed."""
         with store.transaction(write=True) as db:
-            self._show(db)
-            bury(db)
-            answered = store.known(keys, since=since)
+            db.execute(
+                "INSERT INTO holders VALUES (?, ?, ?, 0) "
+                "ON CONFLICT (name) DO UPDATE SET beats = beats + 1",
+                (self._name, here(), os.getpid()),
+            )
+            self._watch.bury(db)
+            answered = store.known(keys, since=self._since)
             held = {key for claimed in Ledger(store).held(keys).values() for key in claimed}
             db.executemany(
                 "INSERT OR IGNORE INTO claims VALUES (?, ?)",
-                ((blob_of(k), self.name) for k in keys if k not in answered and k not in held),
+                ((blob_of(k), self._name) for k in keys if k not in answered and k not in held),
             )
-            rows = db.execute("SELECT key FROM claims WHERE holder = ?", (self.name,))
+            rows = db.execute("SELECT key FROM claims WHERE holder = ?", (self._name,))
             own = {key.hex() for (key,) in rows}
         others = [key for key in keys if key not in answered and key not in own]
         return Taken(
@@ -65,17 +71,27 @@ class Claimant:
             batched=[key for key in others if key in held],
         )
 
-    def beat(self, store: Store) -> None:
-        """Say that the claimant is alive."""
+    def beat(self, store: Store) -> bool:
+        """Say that the claimant is alive; ``False`` if others have taken it for gone."""
         with store.writing() as db:
-            self._show(db)
+            sql = "UPDATE holders SET beats = beats + 1 WHERE name = ?"
+            return db.execute(sql, (self._name,)).rowcount > 0
+
+    def look(self, store: Store, keys: Sequence[str]) -> tuple[set[str], bool]:
+        """Which of the first keys are answered now, and whether any of the others is free."""
+        some = keys[:LOOKED_AT]
+        answered = store.known(some, since=self._since)
+        rest = [blob_of(key) for key in some if key not in answered]
+        if not rest:
+            return answered, False
+        sql = f"SELECT count(*) FROM claims WHERE key IN ({marks(rest)})"
+        ((claimed,),) = store.rows(sql, rest)
+        holders = store.rows("SELECT name, place, pid, beats FROM holders")
+        gone = [self._watch.gone(*holder) for holder in holders]
+        return answered, claimed < len(rest) or any(gone)
 
     def release(self, store: Store) -> None:
         """Let go of everything."""
         with store.transaction(write=True) as db:
             for table, column in (("claims", "holder"), ("holders", "name")):
-                db.execute(f"DELETE FROM {table} WHERE {column} = ?", (self.name,))
-
-    def _show(self, db: sqlite3.Connection) -> None:
-        values = (self.name, socket.gethostname(), os.getpid(), int(time.time()))
-        db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?)", values)
+                db.execute(f"DELETE FROM {table} WHERE {column} = ?", (self._name,))

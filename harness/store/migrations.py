@@ -102,12 +102,11 @@ def m003_spending(db: sqlite3.Connection) -> None:
 
 
 def m004_claims(db: sqlite3.Connection) -> None:
-    """Which process is asking for which key; ``seen`` is in seconds since 1970."""
+    """Which process is asking for which key, and how often each has said that it is alive."""
     db.execute("CREATE TABLE claims (key BLOB PRIMARY KEY, holder TEXT NOT NULL) WITHOUT ROWID")
-    db.execute("CREATE INDEX claims_holder ON claims (holder)")
     db.execute(
         "CREATE TABLE holders "
-        "(name TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, seen INTEGER NOT NULL)"
+        "(name TEXT PRIMARY KEY, place TEXT NOT NULL, pid INTEGER NOT NULL, beats INTEGER NOT NULL)"
     )
 
 

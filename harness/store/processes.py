@@ -1,4 +1,4 @@
-"""Whether other processes that use the store are still there."""
+"""Which processes ask for something at this moment, and whether they are still there."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ import os
 import socket
 import sqlite3
 import time
+from pathlib import Path
 
-# A holder of claims that has not been heard of for so long is gone, or sleeps as soundly as if it
-# were.
+# A process that has not been heard of for so long is gone, or sleeps as soundly as if it were.
 _SILENCE_S = 60.0
 
 
-def has_ended(host: str, pid: int) -> bool:
-    """Whether a process is certainly gone; of another machine's nobody knows."""
-    if host != socket.gethostname() or os.name == "nt":
+def here() -> str:
+    """What a process id means something in: host, the boot since which, and the id's namespace."""
+    boot = namespace = ""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        pass  # not on Linux
+    return f"{socket.gethostname()}/{boot}/{namespace}"
+
+
+def has_ended(place: str, pid: int) -> bool:
+    """Whether the process of this id, and of this :func:`here`, is certainly gone."""
+    own = here()
+    host, boot, _ = place.rsplit("/", 2) if place.count("/") >= 2 else (place, "", "")
+    if host == socket.gethostname() and boot and boot != own.rsplit("/", 2)[1]:
+        return True
+    if place != own or os.name == "nt":
         return False
     try:
         os.kill(pid, 0)
@@ -25,10 +40,25 @@ def has_ended(host: str, pid: int) -> bool:
     return False
 
 
-def bury(db: sqlite3.Connection) -> None:
-    """Forget the claims of holders that are gone."""
-    for name, host, pid, seen in db.execute("SELECT * FROM holders").fetchall():
-        # A clock that was set back makes the last sign of life one of the future.
-        if abs(time.time() - seen) > _SILENCE_S or has_ended(host, pid):
-            db.execute("DELETE FROM claims WHERE holder = ?", (name,))
-            db.execute("DELETE FROM holders WHERE name = ?", (name,))
+class Watch:
+    """An eye on the holders of claims, by this process's own clock."""
+
+    def __init__(self) -> None:
+        # The last beat of each, and when it was first seen.
+        self._beats: dict[str, tuple[int, float]] = {}
+
+    def gone(self, name: str, place: str, pid: int, beats: int) -> bool:
+        """Whether a holder is gone: it has ended, or this watch has seen no beat for a minute."""
+        now = time.monotonic()
+        last, since = self._beats.get(name, (None, now))
+        if last != beats:
+            self._beats[name] = (beats, now)
+            since = now
+        return now - since > _SILENCE_S or has_ended(place, pid)
+
+    def bury(self, db: sqlite3.Connection) -> None:
+        """Forget the claims of holders that are gone."""
+        for holder in db.execute("SELECT name, place, pid, beats FROM holders").fetchall():
+            if self.gone(*holder):
+                db.execute("DELETE FROM claims WHERE holder = ?", holder[:1])
+                db.execute("DELETE FROM holders WHERE name = ?", holder[:1])

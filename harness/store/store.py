@@ -115,19 +115,20 @@ class Store:
 
     def put_many(
         self, entries: Sequence[Answered], *, kind: str = "completion", unseen: int = 0
-    ) -> None:
+    ) -> int:
         """Add answers as :meth:`put` does, all or none of them.
 
-        ``unseen`` nano-dollars are put down to the run beside what the answers cost.
+        ``unseen`` nano-dollars are put down to the run beside what the answers cost. Returns what
+        the run has spent now, whoever asks for it; 0 without a run.
         """
         # Made before the lock is taken: others wait for it.
         rows = [row(*entry, kind=kind, version=__version__) for entry in entries]
         with self.transaction(write=True) as db:
-            self.insert(db, rows, unseen)
+            return self.insert(db, rows, unseen)
 
     def insert(
         self, db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], unseen: int = 0
-    ) -> None:
+    ) -> int:
         """Add answers, as :func:`row` has them, within a transaction; put their cost down to a run.
 
         Whoever has claimed a key to ask for it has asked.
@@ -136,9 +137,11 @@ class Store:
         for columns in rows:
             db.execute(_PUT, {**columns, "now": now})
             db.execute("DELETE FROM claims WHERE key = :key", {"key": columns["key"]})
-        if self.run is not None:
-            known = sum(columns["cost"] or 0 for columns in rows)
-            db.execute(_SPEND, (self.run, known + unseen))
+        if self.run is None:
+            return 0
+        known = sum(columns["cost"] or 0 for columns in rows)
+        db.execute(_SPEND, (self.run, known + unseen))
+        return self.spent(self.run)
 
     def now(self) -> datetime:
         """This moment; where the clock was set back, the one after the newest answer."""

@@ -40,11 +40,11 @@ class Writer:
         done = asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
         return await asyncio.shield(done)
 
-    async def put(self, entries: Sequence[Answered], *, kind: str, unseen: int = 0) -> None:
+    async def put(self, entries: Sequence[Answered], *, kind: str, unseen: int = 0) -> int:
         """Add answers as :meth:`~harness.store.Store.put_many`; they are committed when this
         returns, and once it has begun they will be, whatever becomes of who waits for it.
 
         Raises:
             StoreError: nothing was stored.
         """
-        await self.do(lambda store: store.put_many(entries, kind=kind, unseen=unseen))
+        return await self.do(lambda store: store.put_many(entries, kind=kind, unseen=unseen))

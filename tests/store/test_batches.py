@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import pytest
 from harness.store import Store, request_key
 from harness.store.batches import CREATING, SUBMITTING, Address, Ledger
 from harness.store.claims import Claimant
+from harness.store.processes import here
 from tests.store.samples import answer, put, request
 
 ADDRESS = Address(
@@ -84,8 +84,9 @@ def test_what_a_process_is_asking_for_is_not_given_to_a_batch(store: Store) -> N
     assert ledger.elsewhere(KEYS) == set(KEYS[:2])
     assert ledger.claim(number, dict.fromkeys(KEYS[:3], 10)) == ledger.keys(number) == {KEYS[2]}
     with store.writing() as db:
-        # One that has not been heard of for long is gone.
-        db.execute("UPDATE holders SET seen = 0")
+        # One of an earlier boot is gone.
+        host, _, namespace = here().rsplit("/", 2)
+        db.execute("UPDATE holders SET place = ?", (f"{host}/another/{namespace}",))
     assert ledger.claim(number, dict.fromkeys(KEYS[:2], 10)) == set(KEYS[:2])
     assert ledger.elsewhere(KEYS) == set()
 
@@ -152,10 +153,9 @@ def test_whether_the_submitting_process_is_gone(store: Store) -> None:
 
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    here = socket.gethostname()
-    assert not orphaned(f"{here}:{os.getpid()}")
-    assert orphaned(f"{here}:{process.pid}")
-    assert not orphaned(f"another-{here}:{process.pid}")
+    assert not orphaned(f"{here()}:{os.getpid()}")
+    assert orphaned(f"{here()}:{process.pid}")
+    assert not orphaned(f"another-{here()}:{process.pid}")
 
 
 @pytest.mark.parametrize("at_once", [4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.store import Store
+from harness.lease import Lease
+from harness.store import Store, request_key
 from harness.store.claims import Claimant
+from harness.store.processes import has_ended, here
+from harness.store.writer import Writer
 from tests.store.samples import answer, put, request
 
 KEYS = [f"{number:064x}" for number in range(1200)]
@@ -46,35 +50,47 @@ def test_an_answer_frees_its_key(stores: tuple[Store, Store]) -> None:
     taken = Claimant().take(one, [key])
     assert (taken.own, taken.answered) == ([], [key])
     # One that is asked anew is claimed, and free once that answer is there.
-    asker, later = Claimant(), datetime(2100, 1, 1, tzinfo=UTC)
-    assert asker.take(one, [key], since=later).own == [key]
-    assert Claimant().take(two, [key], since=later).elsewhere == [key]
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    assert Claimant(later).take(one, [key]).own == [key]
+    assert Claimant(later).take(two, [key]).elsewhere == [key]
     one.put(key, request(1), answer("anew"))
     assert one.rows("SELECT * FROM claims") == []
 
 
-@pytest.mark.parametrize("silent", [-3600, 3600])
-def test_a_holder_that_is_not_heard_of_is_gone(
-    stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch, silent: int
+def test_whoever_waits_sees_what_changes(stores: tuple[Store, Store]) -> None:
+    one, two = stores
+    keys = [request_key(request(number)) for number in range(3)]
+    holder, waiting = Claimant(), Claimant()
+    holder.take(one, keys)
+    assert waiting.look(two, keys) == (set(), False)
+    put(one, 1)
+    assert waiting.look(two, keys) == ({keys[1]}, False)
+    assert waiting.look(two, keys[1:2]) == ({keys[1]}, False)
+    holder.release(one)
+    assert waiting.look(two, keys) == ({keys[1]}, True)
+
+
+def test_a_holder_that_is_silent_for_a_minute_is_gone(
+    stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = stores
-    holder = Claimant()
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now - silent)
+    holder, other = Claimant(), Claimant()
     holder.take(one, KEYS)
-    monkeypatch.undo()
-    assert Claimant().take(two, KEYS).own == KEYS
-
-
-def test_a_holder_that_speaks_up_is_there(stores: tuple[Store, Store]) -> None:
-    one, two = stores
-    holder = Claimant()
-    holder.take(one, KEYS)
-    two.rows("SELECT 1")
-    with two.writing() as db:
-        db.execute("UPDATE holders SET seen = 0, host = 'elsewhere'")
-    holder.beat(one)
-    assert Claimant().take(two, KEYS).own == []
+    assert other.take(two, KEYS).own == []
+    # A clock that is set, or a machine that sleeps, is no silence.
+    now, wall = time.monotonic(), time.time()
+    monkeypatch.setattr(time, "time", lambda: wall + 10**6)
+    assert other.take(two, KEYS).own == []
+    monkeypatch.setattr(time, "monotonic", lambda: now + 50)
+    assert holder.beat(one)
+    assert other.take(two, KEYS).own == []
+    monkeypatch.setattr(time, "monotonic", lambda: now + 100)
+    assert not other.look(two, KEYS)[1]
+    monkeypatch.setattr(time, "monotonic", lambda: now + 120)
+    assert other.look(two, KEYS)[1]
+    assert other.take(two, KEYS).own == KEYS
+    assert not holder.beat(one)
+    assert holder.take(one, KEYS).elsewhere == KEYS
 
 
 def test_a_process_that_has_ended_holds_nothing(stores: tuple[Store, Store]) -> None:
@@ -83,8 +99,44 @@ def test_a_process_that_has_ended_holds_nothing(stores: tuple[Store, Store]) -> 
     ended.wait()
     Claimant().take(one, KEYS)
     with two.writing() as db:
-        assert db.execute("SELECT host, pid FROM holders").fetchall() == [
-            (socket.gethostname(), os.getpid())
-        ]
+        assert db.execute("SELECT place, pid FROM holders").fetchall() == [(here(), os.getpid())]
         db.execute("UPDATE holders SET pid = ?", (ended.pid,))
     assert Claimant().take(two, KEYS).own == KEYS
+
+
+@pytest.mark.parametrize(
+    ("place", "ended"),
+    [
+        (here(), True),
+        ("elsewhere/boot/pid:[1]", False),
+        # The same machine since another boot, and another namespace of process ids.
+        (f"{socket.gethostname()}/another-boot/{here().rsplit('/', 1)[1]}", True),
+        (f"{here().rsplit('/', 1)[0]}/pid:[1]", False),
+        ("nonsense", False),
+    ],
+)
+def test_of_which_processes_one_can_tell(place: str, ended: bool) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert has_ended(place, gone.pid) is ended
+    assert not has_ended(here(), os.getpid())
+
+
+@pytest.mark.parametrize("clock", ["time", "monotonic"])
+def test_a_lease_is_lost_once_a_clock_went_on_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    async def asking() -> None:
+        with Writer(Store(tmp_path / "answers.sqlite")) as writer:
+            async with Lease(writer, None, asyncio.Event()) as lease:
+                assert (await lease.take(KEYS)).own == KEYS
+                assert not lease.lost
+                now = getattr(time, clock)()
+                with monkeypatch.context() as asleep:
+                    asleep.setattr(time, clock, lambda: now + 40)
+                    assert lease.lost
+                    # Its claims are still its own, or others have them: it asks.
+                    assert (await lease.take(KEYS)).own == KEYS
+                    assert not lease.lost
+
+    asyncio.run(asking())
