@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from harness.asking import Outcomes, ask
+from harness.asking.progress import Progress
 from harness.budget import Budget, read_budget, refuse_unpriced
 from harness.errors import OfflineError, UsageError, unknown
 from harness.experiment import Experiment
 from harness.models.base import Settings
 from harness.plan import SystemPlan
 from harness.planning import Translators, load_blocks, make_plan
-from harness.progress import Progress
 from harness.recording import RunResult, manifest, prediction_rows
 from harness.records import Status
 from harness.runs import (

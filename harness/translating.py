@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.asking import Outcomes, ask
+from harness.asking.progress import Progress
 from harness.budget import Budget
 from harness.data.block import Block
 from harness.errors import TranslationError, UnknownNameError, UsageError, unknown
 from harness.experiment import Experiment, System
 from harness.plan import Cell, SystemPlan
 from harness.planning import Translators, load_blocks
-from harness.progress import Progress
 from harness.records import Example, Prompt, Translation
 from harness.store import Store
 from harness.translation import English, ModelTranslator, NllbTranslator

@@ -137,7 +137,7 @@ async def _cancel(ledger: Ledger, batches: list[Batch], *, named: bool) -> bool:
 
 async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> str:
     """Cancel a batch; returns what became of it. One that is not there is given up if named."""
-    from harness.batch_submission import count
+    from harness.asking.submission import count
     from harness.models.batch import Unknown
     from harness.store.batches import ENDED
 

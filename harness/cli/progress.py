@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.asking.progress import Progress
 from harness.models.pricing import show_cost
-from harness.progress import Progress
 from harness.recording import RunResult
 from harness.records import Answer, Failure
 from harness.report.terminal import visible

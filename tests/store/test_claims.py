@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lease import Lease
+from harness.asking.lease import Lease
 from harness.store import Store, request_key
 from harness.store.claims import Claimant
 from harness.store.processes import has_ended, here

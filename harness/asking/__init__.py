@@ -10,14 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from harness.asking.calls import Calls
+from harness.asking.lease import Lease
+from harness.asking.progress import Progress
 from harness.budget import Budget
-from harness.calls import Calls
 from harness.errors import CheckpointError, EndpointError, HarnessError
-from harness.lease import Lease
 from harness.models.openai_settings import OpenAISettings
 from harness.models.pricing import add_costs
 from harness.plan import Cell, SystemPlan
-from harness.progress import Progress
 from harness.records import Answer, Failure
 from harness.store import Store
 from harness.store.batches import Ledger
@@ -206,7 +206,7 @@ class _Asking:
             self.progress.found(plan.pending[key][0])
 
     async def _in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
-        from harness.batches import Asked, ask_batches
+        from harness.asking.batches import Asked, ask_batches
 
         settings = plan.system.settings
         assert isinstance(settings, OpenAISettings)

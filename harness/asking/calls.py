@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from harness.asking.lease import Lease
 from harness.budget import Budget
 from harness.errors import StoreError
-from harness.lease import Lease
 from harness.plan import SystemPlan
 from harness.records import Answer, Failure
 from harness.store.store import Answered

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.batches import Asked, ask_batches
+from harness.asking.batches import Asked, ask_batches
 from harness.budget import Budget
 from harness.models import open_backend, settings_for
 from harness.models.openai import OpenAIBackend

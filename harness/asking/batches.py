@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
-from harness import batch_submission as submission
-from harness.batch_submission import STEP, Asked, Books, Following, Stopped, Submitter, count
+from harness.asking import submission
+from harness.asking.submission import STEP, Asked, Books, Following, Stopped, Submitter, count
 from harness.errors import EndpointError
 from harness.models.batch import BatchAPI, Remote, Response, Undone, Unknown, Unreached, lines
 from harness.models.replies import read_usage

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from harness import batch_submission as module
-from harness.batch_submission import Books
+from harness.asking import submission as module
+from harness.asking.submission import Books
 from harness.budget import Budget
 from harness.models import batch
 from harness.models.batch import Unsure
@@ -23,7 +23,7 @@ from harness.models.server_batches import BatchDesk
 from harness.store import Store
 from harness.store.batches import Address, Ledger
 from harness.store.claims import Claimant
-from tests.batch_case import Case, case
+from tests.asking.batch_case import Case, case
 
 
 @pytest.fixture(autouse=True)

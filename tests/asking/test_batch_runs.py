@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from harness import batch_submission, batches
-from harness.batches import ask_batches
+from harness.asking import batches, submission
+from harness.asking.batches import ask_batches
 from harness.budget import Budget
 from harness.cli.batch import _stop
 from harness.errors import EndpointError
@@ -24,7 +24,7 @@ from harness.models.pricing import Price
 from harness.records import Answer, Failure, Prompt, Usage
 from harness.store import Store, request_key
 from harness.store.batches import Ledger
-from tests.batch_case import Case, case
+from tests.asking.batch_case import Case, case
 
 PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=1_000_000_000)
 
@@ -332,7 +332,7 @@ def test_a_submission_that_was_cut_off_is_adopted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after `kill -9` between the provider's making a batch and our writing down its id."""
-    monkeypatch.setattr(batch_submission, "LISTED_S", 0.0)
+    monkeypatch.setattr(submission, "LISTED_S", 0.0)
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
 
