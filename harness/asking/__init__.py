@@ -141,8 +141,7 @@ class _Asking:
         """What is out with batches is paid for whatever else is asked."""
         ledger = Ledger(self.store)
         for plan in plans:
-            for out in ledger.held(plan.pending).values():
-                self.held |= {key: worst or 0 for key, worst in out.items()}
+            self.held |= ledger.out(plan.pending)
         self.budget.hold(sum(self.held.values()))
 
     async def _system(self, plan: SystemPlan) -> None:

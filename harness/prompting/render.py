@@ -49,12 +49,12 @@ from harness.errors import (
     unknown,
 )
 from harness.prompting import files, written
+from harness.prompting.json_answers import FORMATS, response_format
 from harness.prompting.literals import assignment, literal
 from harness.prompting.schema import Schema, load_schema
 from harness.records import Example, Prompt
 
 WRAPS = ("completion", "chat")
-FORMATS = ("python", "json")
 
 _VARIABLES = ("guidelines", "text", "eng_text", "shots", "assign", "literal")
 _TRIAL = "A text to try it with."
@@ -154,8 +154,6 @@ class Renderer:
             self.system = wrapper.fill({"answers": template.answers, "leading": leading})
             self.sha256 = files.digest(f"{template.sha256} {wrapper.sha256}")
             if format == "json":
-                from harness.prompting.json_answers import response_format
-
                 self.response_format = response_format(schema, template.answers, leading)
                 self.sha256 = files.digest(f"{self.sha256} {json.dumps(self.response_format)}")
 

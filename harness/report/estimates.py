@@ -55,11 +55,9 @@ def estimate(
     plan: SystemPlan, store: Store, prices: Prices, asked: Container[str] = ()
 ) -> Estimate:
     """What the pending requests of a system may take, less those that others ask for already."""
-    held = {
-        key: most for out in Ledger(store).held(plan.pending).values() for key, most in out.items()
-    }
+    held = Ledger(store).out(plan.pending)
     low = high = answers = largest = 0
-    worst: int | None = sum(most or 0 for key, most in held.items() if key not in asked)
+    worst: int | None = sum(most for key, most in held.items() if key not in asked)
     fresh = [key for key in plan.pending if key not in asked]
     requests = [plan.pending[key] for key in fresh if key not in held]
     out = len(fresh) - len(requests)

@@ -109,6 +109,10 @@ class Ledger:
                 found.setdefault(batch, {})[key.hex()] = worst
         return found
 
+    def out(self, keys: Iterable[str]) -> dict[str, int]:
+        """Which of the keys are out, with the most that each can cost; 0 where that is unknown."""
+        return {key: worst or 0 for held in self.held(keys).values() for key, worst in held.items()}
+
     def keys(self, batch: int) -> set[str]:
         """The keys that are out with a batch."""
         sql = "SELECT key FROM batch_claims WHERE batch = ?"

@@ -56,7 +56,7 @@ class Claimant:
             )
             self._watch.bury(db)
             answered = store.known(keys, since=self._since)
-            held = {key for claimed in Ledger(store).held(keys).values() for key in claimed}
+            held = Ledger(store).out(keys)
             db.executemany(
                 "INSERT OR IGNORE INTO claims VALUES (?, ?)",
                 ((blob_of(k), self._name) for k in keys if k not in answered and k not in held),
