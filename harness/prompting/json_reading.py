@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from harness.prompting.reading import Group, Word
+from harness.prompting.reading import Group, Word, abandon
 from harness.prompting.repairs import Notes
 
 _TOKEN = re.compile(
@@ -46,7 +46,7 @@ def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
         frame = stack[-1]
         if kind == "cut":
             frame.broken = position < len(text) and token["cut"] != ""
-            return _abandon(stack, len(text)), True
+            return abandon(_add, stack, len(text)), True
         mark = token["mark"]
         # A key and its colon come first in an object; ``fresh`` says that an element may come.
         wants_key = frame.bracket == "{" and frame.key is None
@@ -73,9 +73,9 @@ def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
                 assert colon is not None, "a token may be empty"
                 frame.key = value
                 if colon.lastgroup == "cut":
-                    return _abandon(stack, len(text)), True
+                    return abandon(_add, stack, len(text)), True
                 if colon["mark"] != ":":
-                    return _abandon(stack, colon.end()), False
+                    return abandon(_add, stack, colon.end()), False
                 token = colon
             else:
                 _add(frame, value)
@@ -84,7 +84,7 @@ def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
                 notes["json"] = None
             _add(frame, Word(token.start(kind), token.end()))
         else:
-            return _abandon(stack, token.start(kind or 0)), False
+            return abandon(_add, stack, token.start(kind or 0)), False
         position = token.end()
 
 
@@ -92,18 +92,6 @@ def _add(frame: Group, value: str | Word | Group) -> None:
     frame.items.append((frame.key, value))
     frame.key = None
     frame.fresh = False
-
-
-def _abandon(stack: list[Group], end: int) -> Group:
-    """The outermost group, with all that is open left open."""
-    while True:
-        group = stack.pop()
-        group.end = end
-        if group.key is not None:
-            group.broken = True
-        if not stack:
-            return group
-        _add(stack[-1], group)
 
 
 def _decode(body: str, notes: Notes) -> str:

@@ -146,7 +146,7 @@ class Reader:
                     and "\n" in text[token.start() : token.start("name")]
                     and not self._is_field(frame.name, name)
                 ):
-                    return self._abandon(stack, token.start("name"))
+                    return abandon(self._add, stack, token.start("name"))
                 frame.key = name
             elif kind == "call":
                 name = token["name"]
@@ -178,9 +178,9 @@ class Reader:
             elif kind == "colon":
                 self._colon(stack[-1], position)
             elif kind == "fence":
-                return self._abandon(stack, token.start("fence"))
+                return abandon(self._add, stack, token.start("fence"))
             elif kind == "end":
-                return self._abandon(stack, len(text))
+                return abandon(self._add, stack, len(text))
 
     def _add(self, frame: Group, value: Value) -> None:
         if not frame.fresh and frame.items:
@@ -253,13 +253,14 @@ class Reader:
             value = group.items[0][1]
         self._add(stack[-1], value)
 
-    def _abandon(self, stack: list[Group], end: int) -> Group:
-        """The outermost group, with all that is open left open."""
-        while True:
-            group = stack.pop()
-            group.end = end
-            if group.key is not None:
-                group.broken = True
-            if not stack:
-                return group
-            self._add(stack[-1], group)
+
+def abandon(add: Callable[[Group, Value], None], stack: list[Group], end: int) -> Group:
+    """The outermost group, with all that is open left open; ``add`` puts one into another."""
+    while True:
+        group = stack.pop()
+        group.end = end
+        if group.key is not None:
+            group.broken = True
+        if not stack:
+            return group
+        add(stack[-1], group)
