@@ -22,13 +22,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from harness.models import flow, open_backend, settings_for
+from harness.models import open_backend, settings_for
+from harness.models.pace import calls as flow
 from harness.records import Answer, Prompt
 
 SERVE = """
 import json, sys
 from harness.models import settings_for
-from harness.models.server import serve
+from harness.serving.server import serve
 serve(settings_for("scripted", json.loads(sys.argv[1])), port=0)
 """
 GUIDELINES = "# Guidelines are the same in every prompt, and longer than any sentence is.\n" * 38

@@ -26,9 +26,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.checkpoints import TextTokenizer, converted_folder, find_checkpoint
-from harness.checkpoints.devices import exact_type
-from harness.models.local import Engine
+from harness.local.backend import Engine
+from harness.local.checkpoints import TextTokenizer, converted_folder, find_checkpoint
+from harness.local.checkpoints.devices import exact_type
 
 WAYS = ("plain", "transformers", "ctranslate2")
 SHAPES: dict[str, dict[str, Any]] = {
@@ -120,8 +120,8 @@ def plain(folder: Path, arguments: argparse.Namespace) -> Callable[[], Answers]:
 
 def engine(way: str, folder: Path, arguments: argparse.Namespace) -> Engine:
     """The backend's own engine, loaded by its own code."""
+    from harness.local.allocation import keep_memory
     from harness.models import open_backend, settings_for
-    from harness.models.allocation import keep_memory
 
     keep_memory()  # as a local backend does before its thread begins
     checkpoint = find_checkpoint(str(folder))

@@ -32,7 +32,7 @@ from harness.records import Answer, Prompt
 SERVE = """
 import json, sys
 from harness.models import settings_for
-from harness.models.server import serve
+from harness.serving.server import serve
 serve(settings_for("scripted", json.loads(sys.argv[1])), port=0)
 """
 SCRIPT = {"model": "capitals", "latency_s": 0.2, "retry_after_s": 1.0}

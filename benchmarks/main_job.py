@@ -162,7 +162,7 @@ def harness(*arguments: str | Path) -> list[str]:
 def hosted(folder: Path, prompts: int, latency: float, in_flight: int, rounds: int) -> None:
     """Figure 1."""
     from harness import load_experiment
-    from harness.planning import load_blocks, make_plan
+    from harness.running.planning import load_blocks, make_plan
     from harness.store import Store
 
     process, url = serve(latency)

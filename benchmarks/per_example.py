@@ -15,12 +15,12 @@ from itertools import cycle, islice
 
 from harness import load_dataset, parse_reply
 from harness.models import open_backend, settings_for
-from harness.models.scripted import Script, ScriptedSettings
-from harness.prompting.render import Renderer, find_template
 from harness.prompting.schema import load_schema
+from harness.prompting.templates import Renderer, find_template
 from harness.records import Answer
-from harness.runs import prediction_json
+from harness.results.folder import prediction_json
 from harness.scoring import count, examples_hash, resample
+from harness.serving.scripted import Script, ScriptedSettings
 from harness.store import request_key
 
 

@@ -117,7 +117,7 @@ def published(
 
 def engine(folder: Path, texts: Sequence[str], length: int, kind: str, beam: int) -> Any:
     """The program's own engine, ready to run."""
-    from harness.checkpoints import find_checkpoint
+    from harness.local.checkpoints import find_checkpoint
     from harness.translation.engine import Engine
     from harness.translation.settings import NllbEntry
 

@@ -92,8 +92,8 @@ def through_sdk(*, on_aiohttp: bool, raw: bool) -> Callable[..., Awaitable[None]
 
 async def wire(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
     """This package's way to a server, and nothing around it."""
-    from harness.models.openai_settings import OpenAISettings
-    from harness.models.wire import Wire, open_client
+    from harness.models.hosted.openai_settings import OpenAISettings
+    from harness.models.hosted.transport import Wire, open_client
 
     wire = Wire(open_client(OpenAISettings(model="empty", base_url=url)))
 
@@ -127,8 +127,8 @@ WAYS: dict[str, Callable[..., Awaitable[None]]] = {
     "SDK as it comes, raw responses": through_sdk(on_aiohttp=False, raw=True),
     "SDK on aiohttp": through_sdk(on_aiohttp=True, raw=False),
     "SDK on aiohttp, raw responses": through_sdk(on_aiohttp=True, raw=True),
-    "harness.models.openai": harness_backend,
-    "harness.models.wire": wire,
+    "harness.models.hosted.client": harness_backend,
+    "harness.models.hosted.transport": wire,
     "bare aiohttp": raw_aiohttp,
 }
 

@@ -24,19 +24,19 @@ _HOMES = {
     "compare": "harness.report.compare",
     "load_dataset": "harness.data",
     "load_experiment": "harness.experiment",
-    "parse_reply": "harness.prompting.parse",
-    "render": "harness.prompting.render",
-    "run": "harness.runner",
+    "parse_reply": "harness.reading.reply",
+    "render": "harness.prompting.templates",
+    "run": "harness.running.runner",
     "score": "harness.report.compare",
 }
 
 if TYPE_CHECKING:
     from harness.data import load_dataset
     from harness.experiment import load_experiment
-    from harness.prompting.parse import parse_reply
-    from harness.prompting.render import render
+    from harness.prompting.templates import render
+    from harness.reading.reply import parse_reply
     from harness.report.compare import compare, score
-    from harness.runner import run
+    from harness.running.runner import run
 
 
 def __getattr__(name: str) -> Any:

@@ -16,12 +16,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.checkpoints import local_name
 from harness.errors import ExperimentError, UsageError, unknown
+from harness.local.checkpoints import local_name
 from harness.models import settings_for
-from harness.models.base import Settings, complaint
-from harness.models.pricing import Prices, read_prices
-from harness.runs import RunFolder
+from harness.models.prices import Prices, read_prices
+from harness.models.protocol import Settings, complaint
+from harness.results.folder import RunFolder
 from harness.translation.settings import ReferenceEntry, TranslationEntry, parse_translation
 
 _T = TypeVar("_T", bound="_Section")

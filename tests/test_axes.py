@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from harness import compare
-from harness.models.tagger import answer
+from harness.serving.tagger import answer
 from harness.store import Store
 from tests.conftest import Ran, Served
-from tests.hosts import hosted
+from tests.helpers.thread_server import hosted
 from tests.models.conftest import completion
 
 Harness = Callable[..., Ran]

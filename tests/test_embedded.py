@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.checkpoints import find_checkpoint
 from harness.experiment import parse_experiment
-from harness.runner import run
+from harness.local.checkpoints import find_checkpoint
+from harness.running.runner import run
 from tests.conftest import Ran
 
 LANGUAGES = ("eng", "hau", "por", "swa", "yor", "zul")

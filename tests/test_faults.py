@@ -11,7 +11,7 @@ import pytest
 
 from harness import load_experiment, run
 from tests.conftest import Ran
-from tests.faulty import (
+from tests.helpers.faulty_server import (
     check_right,
     count_answers,
     read_rows,

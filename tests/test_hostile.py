@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from harness.report.terminal import unmarked, visible
+from harness.terminal import unmarked, visible
 from tests.conftest import Ran
-from tests.hosts import hosted
+from tests.helpers.thread_server import hosted
 from tests.models.conftest import completion
 
 Harness = Callable[..., Ran]

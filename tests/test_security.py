@@ -22,7 +22,7 @@ from harness.errors import EndpointError
 from harness.models import open_backend, settings_for
 from harness.records import Prompt
 from tests.conftest import Ran
-from tests.hosts import hosted
+from tests.helpers.thread_server import hosted
 from tests.models.conftest import completion, handled_by
 
 Harness = Callable[..., Ran]

@@ -13,12 +13,12 @@ import typer
 
 from harness.cli.output import print_rows
 from harness.errors import CredentialsError, EndpointError, UsageError, unknown
-from harness.report.terminal import visible
+from harness.terminal import visible
 
 if TYPE_CHECKING:
-    from harness.models.batch import BatchAPI, Remote
-    from harness.models.openai_settings import OpenAISettings
-    from harness.store.batches import Address, Batch, Ledger
+    from harness.models.hosted.batch_api import BatchAPI, Remote
+    from harness.models.hosted.openai_settings import OpenAISettings
+    from harness.store.ledger import Address, Batch, Ledger
 
 # Between two looks at a batch that is being cancelled: the first and the longest.
 _LOOK_S, _LONGEST_LOOK_S = 0.5, 15.0
@@ -36,9 +36,9 @@ def ls(
     ] = False,
 ) -> None:
     """List the batches that answers are still out with."""
-    from harness.models.pricing import show_cost
+    from harness.models.prices import show_cost
     from harness.store import Store
-    from harness.store.batches import Ledger
+    from harness.store.ledger import Ledger
 
     with Store() as store:
         ledger = Ledger(store)
@@ -80,7 +80,7 @@ def cancel(
     What they have answered is paid for, and the next run in batch mode collects it.
     """
     from harness.store import Store
-    from harness.store.batches import Ledger
+    from harness.store.ledger import Ledger
 
     if every == bool(names):
         raise UsageError("Name the batches to cancel, or give --all; one of them.")
@@ -99,8 +99,8 @@ def cancel(
 
 async def _refresh(ledger: Ledger) -> None:
     """Ask the providers how their batches are doing; what cannot be asked is left as it was."""
-    from harness.models.batch import BatchAPI
-    from harness.store.batches import ENDED
+    from harness.models.hosted.batch_api import BatchAPI
+    from harness.store.ledger import ENDED
 
     for batch in ledger.batches():
         if batch.remote is None or batch.status in ENDED:
@@ -118,7 +118,7 @@ async def _refresh(ledger: Ledger) -> None:
 
 
 async def _cancel(ledger: Ledger, batches: list[Batch], *, named: bool) -> bool:
-    from harness.models.batch import BatchAPI
+    from harness.models.hosted.batch_api import BatchAPI
 
     async def cancel_one(batch: Batch) -> bool:
         try:
@@ -137,9 +137,9 @@ async def _cancel(ledger: Ledger, batches: list[Batch], *, named: bool) -> bool:
 
 async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> str:
     """Cancel a batch; returns what became of it. One that is not there is given up if named."""
-    from harness.asking.submission import count
-    from harness.models.batch import Unknown
-    from harness.store.batches import ENDED
+    from harness.models.hosted.batch_api import Unknown
+    from harness.running.asking.submission import count
+    from harness.store.ledger import ENDED
 
     if batch.remote is None:
         return (
@@ -171,7 +171,7 @@ async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> 
 
 async def _give_back(ledger: Ledger, number: int, api: BatchAPI, seen: Remote) -> set[str]:
     """Let go of the keys that a batch which has ended did not answer; returns them."""
-    from harness.models.batch import Response, Unknown
+    from harness.models.hosted.batch_api import Response, Unknown
 
     keys = ledger.keys(number)
     if seen.output_file is not None:
@@ -187,7 +187,7 @@ async def _give_back(ledger: Ledger, number: int, api: BatchAPI, seen: Remote) -
 
 
 def _settings(address: Address) -> OpenAISettings:
-    from harness.models.openai_settings import OpenAISettings
+    from harness.models.hosted.openai_settings import OpenAISettings
 
     return OpenAISettings(
         model=address.model,

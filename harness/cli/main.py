@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.cli import batch, cache, listing, serve, train, translate
+from harness.cli import batch, cache, ls, serve, train, translate
 from harness.errors import HarnessError, UsageError
-from harness.report.terminal import visible
+from harness.terminal import visible
 
 app = typer.Typer(
     name="harness",
@@ -24,10 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(listing.ls_app, name="ls")
+app.add_typer(ls.ls_app, name="ls")
 app.add_typer(cache.app, name="cache")
 app.add_typer(batch.app, name="batch")
-app.command("check")(listing.check)
+app.command("check")(ls.check)
 app.command("translate")(translate.translate)
 app.command("serve")(serve.serve)
 app.command("train")(train.train)
@@ -135,10 +135,10 @@ def run(
 
 def _run(experiment: Any, *, rule: str, title: str | None = None, **options: Any) -> int:
     """Run, score, print; returns the exit code."""
-    from harness.cli.progress import LiveProgress
+    from harness.cli.live_progress import LiveProgress
     from harness.report.compare import write_scores
     from harness.report.tables import print_comparison
-    from harness.runner import run as run_experiment
+    from harness.running.runner import run as run_experiment
     from harness.scoring.rules import check_rule
 
     check_rule(rule)
@@ -158,8 +158,8 @@ def demo(
     """Run the main job on models and a corpus that ship: offline, no key, nothing to download."""
     from harness.experiment import load_experiment
     from harness.models import settings_for
-    from harness.models.server import background
     from harness.resources import shipped
+    from harness.serving.server import background
 
     title = "Demonstration: tiny models on a made-up corpus"
     experiment = load_experiment(shipped("runs") / "demo.toml")
@@ -185,9 +185,9 @@ def preview(
     data_dir: DataDir = None,
 ) -> None:
     """Show each system's exact prompt, its tokens and price, and what is cached; send nothing."""
-    from harness.budget import read_budget
+    from harness.cli.preview import preview as show_preview
     from harness.experiment import load_experiment
-    from harness.report.preview import preview as show_preview
+    from harness.running.budget import read_budget
 
     show_preview(
         load_experiment(file),
@@ -245,8 +245,8 @@ def compare(
     ] = None,
 ) -> None:
     """Compare systems, of one run or of several: F1, intervals, paired differences, cost."""
+    from harness.report.columns import check_columns
     from harness.report.compare import compare_rows
-    from harness.report.rows import check_columns
     from harness.report.tables import check_format, print_comparison
 
     check_format(format)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness.report.terminal import visible
+from harness.terminal import visible
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

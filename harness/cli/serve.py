@@ -35,7 +35,7 @@ def serve(
 ) -> None:
     """Serve a model over an OpenAI-compatible server on this machine."""
     from harness.models import settings_for
-    from harness.models.server import serve as serve_backend
+    from harness.serving.server import serve as serve_backend
 
     values: dict[str, Any] = {} if model is None else {"model": model}
     for pair in set_ or []:

@@ -14,6 +14,6 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="What all chance follows from.")] = 1,
 ) -> None:
     """Train a model from a recipe and write it in both forms (needs the extra 'torch')."""
-    from harness.training.train import train as train_model
+    from harness.training.trainers import train as train_model
 
     train_model(recipe, out, seed=seed, say=print)

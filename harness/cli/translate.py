@@ -28,13 +28,13 @@ def translate(
     ] = None,
 ) -> None:
     """Translate the sentences of an experiment that are not translated yet, and say how many."""
+    from harness.cli.live_progress import LiveProgress
     from harness.cli.output import print_rows
-    from harness.cli.progress import LiveProgress
     from harness.experiment import load_experiment
-    from harness.models.pricing import show_cost
-    from harness.report.terminal import visible
+    from harness.models.prices import show_cost
+    from harness.running.translation_stage import translate as translate_experiment
     from harness.store import Store
-    from harness.translating import translate as translate_experiment
+    from harness.terminal import visible
 
     experiment = load_experiment(file)
     if limit is not None:

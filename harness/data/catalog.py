@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.data.dataset import SPLITS, Dataset, Language
-from harness.data.files import Pinned
+from harness.data.download import Pinned
 from harness.errors import UnknownNameError, UsageError, unknown
 from harness.records import Example
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.data import files
+from harness.data import download
 from harness.data.catalog import catalog, resolve
 from harness.data.dataset import Dataset
 from harness.errors import HarnessError
@@ -156,7 +156,7 @@ def _present(
     """Where a file lies already, and in what."""
     if dataset.table:
         pinned = dataset.table[language].files[split]
-        return files.present(pinned, dataset.place(language, split), data_dir)
+        return download.present(pinned, dataset.place(language, split), data_dir)
     path = dataset.path(language, split)
     return path, "packaged" if dataset.name in catalog() else "local"
 
@@ -173,7 +173,7 @@ def _report(
     checksum = "unpinned"
     try:
         if dataset.table:
-            same = files.sha256_of(path) == dataset.table[language].files[split].sha256
+            same = download.sha256_of(path) == dataset.table[language].files[split].sha256
             checksum = "ok" if same else "differs"
         corpus = dataset.read(language, split, data_dir=data_dir)
         examples = dataset.load(language, split, data_dir=data_dir)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from harness.data import files
-from harness.data.columns import read_columns
+from harness.data import download as files
+from harness.data.conll import read_columns
 from harness.data.corpus import Corpus, Labels, Mention, Sentence, fault
 from harness.data.english import english_of
 from harness.data.jsonl import read_jsonl
@@ -124,7 +124,7 @@ class Dataset:
         data_dir: Path | str | None = None,
         progress: files.Progress | None = None,
     ) -> Path:
-        """The file of a language and split, downloaded if need be (:mod:`harness.data.files`).
+        """The file of a language and split, downloaded if need be (:mod:`harness.data.download`).
 
         Raises:
             UnknownNameError: the dataset has no such language or split.

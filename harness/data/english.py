@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data import files
+from harness.data import download
 from harness.data.corpus import Mention, Sentence, fault, read_text
 from harness.errors import DownloadError
 
@@ -55,7 +55,7 @@ def english_of(
             return _beside(dataset, row.english, split, sentences, data_dir)
         return _aligned(dataset, language, row.english, split, sentences, data_dir)
     if dataset.references is not None:
-        folder = files.local_folder(data_dir)
+        folder = download.local_folder(data_dir)
         name = dataset.references.replace("{language}", language).replace("{split}", split)
         if folder is None or not (folder / name).is_file():
             return [(None, None)] * len(sentences)
@@ -73,7 +73,7 @@ def _beside(
     """``text-en`` of every sentence; its gold where the English file can be had."""
     originals: Sequence[Sentence] = ()
     pinned = dataset.table[english].files[split]
-    if data_dir is None or files.present(pinned, dataset.place(english, split), data_dir):
+    if data_dir is None or download.present(pinned, dataset.place(english, split), data_dir):
         # The English itself is here; without its file only its gold is out of reach.
         with contextlib.suppress(DownloadError):
             originals = dataset.read(english, split, data_dir=data_dir).sentences

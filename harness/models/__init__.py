@@ -14,15 +14,15 @@ from pydantic import ValidationError
 from harness.errors import ExperimentError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
-    from harness.models.base import Backend, Settings
-    from harness.models.pricing import Prices
+    from harness.models.prices import Prices
+    from harness.models.protocol import Backend, Settings
 
 # Backend name → (module, settings class, backend class).
 _MODULES = {
-    "openai": ("harness.models.openai", "OpenAISettings", "OpenAIBackend"),
-    "transformers": ("harness.models.transformers", "TransformersSettings", "TransformersBackend"),
-    "ctranslate2": ("harness.models.ctranslate2", "CTranslate2Settings", "CTranslate2Backend"),
-    "scripted": ("harness.models.scripted", "ScriptedSettings", "ScriptedBackend"),
+    "openai": ("harness.models.hosted.client", "OpenAISettings", "OpenAIBackend"),
+    "transformers": ("harness.local.transformers", "TransformersSettings", "TransformersBackend"),
+    "ctranslate2": ("harness.local.ctranslate2", "CTranslate2Settings", "CTranslate2Backend"),
+    "scripted": ("harness.serving.scripted", "ScriptedSettings", "ScriptedBackend"),
 }
 #: The backends of this version.
 BACKENDS = tuple(_MODULES)
@@ -52,7 +52,7 @@ def settings_for(
     try:
         return settings.model_validate(values)  # type: ignore[no-any-return]
     except ValidationError as error:
-        from harness.models.base import complaint
+        from harness.models.protocol import complaint
 
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "extra_forbidden":

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from harness import resources
 from harness.errors import TemplateError
-from harness.prompting import files
-from harness.prompting.render import find_chat, find_template, find_translation
+from harness.prompting import lookup
+from harness.prompting.templates import find_chat, find_template, find_translation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ def list_prompts(task: str | None = None) -> list[PromptRow]:
     """
     rows = []
     for folder in [task] if task else _folders():
-        for name, path in files.available(folder, ".j2").items():
-            origin = files.origin(path)
+        for name, path in lookup.available(folder, ".j2").items():
+            origin = lookup.origin(path)
             try:
                 other = _OTHERS.get(folder)
                 found = other(path) if other else find_template(folder, path)

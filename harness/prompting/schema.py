@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness.errors import SchemaError
-from harness.prompting import files
+from harness.prompting import lookup
 
 # The four bases, with the fields that every class of theirs must have. Schema files import them
 # only to be valid Python for editors and type checkers.
@@ -73,7 +73,7 @@ class Schema:
     @cached_property
     def sha256(self) -> str:
         """The hash of ``source``: what a model sees, not what is for editors."""
-        return files.digest(self.source)
+        return lookup.digest(self.source)
 
     def fields(self) -> dict[str, tuple[str, ...]]:
         """Class name to field names, in the order of the file."""
@@ -111,8 +111,8 @@ def load_schema(name_or_path: str | Path) -> Schema:
         UnknownNameError: there is no schema of that name.
         SchemaError: the file is not guideline dataclasses; starts with ``file:line``.
     """
-    path = files.locate("schema", "schemas", ".py", name_or_path)
-    text = files.read(path, SchemaError)
+    path = lookup.locate("schema", "schemas", ".py", name_or_path)
+    text = lookup.read(path, SchemaError)
     try:
         body = ast.parse(text, filename=str(path)).body
     except SyntaxError as problem:
@@ -140,14 +140,14 @@ def load_schema(name_or_path: str | Path) -> Schema:
 def list_schemas() -> list[SchemaRow]:
     """Every schema that has a name; a file that cannot be read is listed with its error."""
     rows = []
-    for name, path in files.available("schemas", ".py").items():
+    for name, path in lookup.available("schemas", ".py").items():
         try:
             schema = load_schema(path)
         except SchemaError as problem:
-            rows.append(SchemaRow(name, (), files.origin(path), "", str(problem)))
+            rows.append(SchemaRow(name, (), lookup.origin(path), "", str(problem)))
         else:
             names = tuple(schema.fields())
-            rows.append(SchemaRow(name, names, files.origin(path), schema.sha256[:12]))
+            rows.append(SchemaRow(name, names, lookup.origin(path), schema.sha256[:12]))
     return rows
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError, UsageError, unknown
-from harness.models.pricing import dollars
-from harness.report.results import (
+from harness.models.prices import dollars
+from harness.report.columns import MACRO, Comparison, ScoreRow
+from harness.report.signing import sign
+from harness.results.folder import RunFolder
+from harness.results.scored import (
     Results,
     ScoredCell,
     is_voted,
@@ -17,10 +20,7 @@ from harness.report.results import (
     repeats_of,
     reread,
 )
-from harness.report.rows import MACRO, Comparison, ScoreRow
-from harness.report.signing import sign
-from harness.report.tally import Tally
-from harness.runs import RunFolder
+from harness.results.tally import Tally
 from harness.scoring import Paired, Resampled, average, holm, micro, per_label, resample
 from harness.scoring.rows import Row
 from harness.scoring.rules import check_rule

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError
 from harness.records import Annotation, Example, Status
-from harness.report.results import (
+from harness.results.folder import RunFolder, annotation_from
+from harness.results.scored import (
     check_countable,
     count_line,
     is_voted,
@@ -16,8 +17,7 @@ from harness.report.results import (
     repeats_of,
     voted_line,
 )
-from harness.report.terminal import visible
-from harness.runs import RunFolder, annotation_from
+from harness.terminal import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.results import Results, is_voted, repeats_of
-from harness.report.rows import MACRO
+from harness.report.columns import MACRO
+from harness.results.scored import Results, is_voted, repeats_of
 from harness.scoring import signature
 
 

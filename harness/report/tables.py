@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import UsageError, unknown
-from harness.models.pricing import show_cost
-from harness.report.rows import Comparison, ScoreRow
-from harness.report.tally import Tally
-from harness.report.terminal import inert, unmarked, visible
+from harness.models.prices import show_cost
+from harness.report.columns import Comparison, ScoreRow
+from harness.results.tally import Tally
+from harness.terminal import inert, unmarked, visible
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 

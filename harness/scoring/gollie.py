@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.records import Annotation
 from harness.scoring.rows import Counts, Row
-from harness.scoring.shapes import Shape, roles, shape, text_of
+from harness.shapes import Shape, roles, shape, text_of
 
 
 def count(

@@ -58,7 +58,7 @@ def count(
         raise UsageError(
             "The rule 'published' reads the reply itself: pass fields=schema.fields() with it."
         )
-    from harness.prompting.published import read_published
+    from harness.reading.published import read_published
 
     elements, unreadable = read_published(reply_text, fields)
     annotations = [element for element in elements if element is not None]

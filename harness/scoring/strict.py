@@ -14,7 +14,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from harness.records import Annotation
 from harness.scoring.positions import Positions, Span, normalise
 from harness.scoring.rows import Counts, Row
-from harness.scoring.shapes import Shape, roles, shape, text_of
+from harness.shapes import Shape, roles, shape, text_of
 
 # An event without a trigger is compared by its class alone.
 _NO_TRIGGER: Span = (-1, -1)

@@ -4,11 +4,11 @@ One SQLite file holds every answer of every model under the hash of its whole re
 precedes every use, answers are only ever added, and several processes may share the file.
 """
 
+from harness.store.exchange import Imported, export_answers, import_answers
+from harness.store.explain import Explanation, Neighbour, explain
 from harness.store.key import canonical, identity, normalise_base_url, request_key
-from harness.store.nearest import Explanation, Neighbour, explain
+from harness.store.maintenance import Entry, Pruned, Totals, find_keys, prune, recent, stats
 from harness.store.store import KINDS, Store, default_path
-from harness.store.transfer import Imported, export_answers, import_answers
-from harness.store.upkeep import Entry, Pruned, Totals, find_keys, prune, recent, stats
 
 __all__ = [
     "KINDS",

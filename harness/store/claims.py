@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness.store.batches import Ledger
-from harness.store.processes import Watch, here
+from harness.store.holders import Watch, here
+from harness.store.ledger import Ledger
 from harness.store.store import Store, blob_of, marks
 
 #: So many keys are looked at while others have them.

@@ -17,9 +17,9 @@ from typing import Any, Self
 from harness import __version__
 from harness.errors import StoreError, UsageError, unknown
 from harness.records import Answer
+from harness.store.describe import endpoint_of, model_of, prompt_hash, served_model
 from harness.store.key import canonical, identity, key_of
-from harness.store.opening import advice, open_read_only, open_writable
-from harness.store.summary import endpoint_of, model_of, prompt_hash, served_model
+from harness.store.sqlite import advice, open_read_only, open_writable
 
 #: A key, the request that it is the key of, and the answer to that.
 Answered = tuple[str, Mapping[str, Any], Answer]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.training.answers import Sample
-from harness.training.tokenizer import BOS, EOS, letters_of
+from harness.training.causal_tokenizer import BOS, EOS, letters_of
+from harness.training.samples import Sample
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

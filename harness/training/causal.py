@@ -16,15 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.prompting.render import find_template
 from harness.prompting.schema import load_schema
+from harness.prompting.templates import find_template
 from harness.training.batches import ANSWER, ENGLISH, Batch, Batches, Encoder, padded
-from harness.training.clauses import clauses
-from harness.training.mixture import samples
-from harness.training.recipe import Recipe
-from harness.training.schedule import make_optimizers, set_rates
-from harness.training.synthetic import sentences
-from harness.training.tokenizer import (
+from harness.training.causal_tokenizer import (
     BOS,
     EOS,
     PAD,
@@ -32,6 +27,11 @@ from harness.training.tokenizer import (
     shared_words,
     train_tokenizer,
 )
+from harness.training.mixture import samples
+from harness.training.recipe import Recipe
+from harness.training.schedule import make_optimizers, set_rates
+from harness.training.synthetic.clauses import clauses
+from harness.training.synthetic.sentences import sentences
 
 if TYPE_CHECKING:
     import torch

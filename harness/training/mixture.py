@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 
-from harness.prompting.render import Renderer, find_template
 from harness.prompting.schema import Schema, load_schema
+from harness.prompting.templates import Renderer, find_template
 from harness.records import Example
-from harness.training.answers import Sample, make_sample
-from harness.training.clauses import clauses
-from harness.training.noise import translated_badly
 from harness.training.recipe import Text
-from harness.training.synthetic import sentences
-from harness.training.variety import exchanged, spliced
+from harness.training.samples import Sample, make_sample
+from harness.training.synthetic.clauses import clauses
+from harness.training.synthetic.noise import translated_badly
+from harness.training.synthetic.sentences import sentences
+from harness.training.synthetic.variety import exchanged, spliced
 
 # So many words of earlier sentences are at hand, by language, when a wrong word is needed.
 _WORDS = 2_000

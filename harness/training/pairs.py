@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records import Example
-from harness.training.clauses import clauses
+from harness.training.causal_tokenizer import letters_of
 from harness.training.recipe import PairText
-from harness.training.synthetic import sentences
-from harness.training.tokenizer import letters_of
+from harness.training.synthetic.clauses import clauses
+from harness.training.synthetic.sentences import sentences
 from harness.training.translator_tokenizer import CODES, END, ENGLISH, PAD
 
 if TYPE_CHECKING:

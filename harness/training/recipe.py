@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from harness.errors import ExperimentError
-from harness.models.base import complaint
+from harness.models.protocol import complaint
 
 
 class _Section(BaseModel):

@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.training.clauses import clauses
+from harness.training.causal_tokenizer import shared_words
 from harness.training.pairs import PairBatch, PairBatches, PairEncoder, cut, padded, pairs
 from harness.training.recipe import TranslatorRecipe
 from harness.training.schedule import make_optimizers, set_rates
-from harness.training.synthetic import sentences
-from harness.training.tokenizer import shared_words
+from harness.training.synthetic.clauses import clauses
+from harness.training.synthetic.sentences import sentences
 from harness.training.translator_tokenizer import (
     CODES,
     END,

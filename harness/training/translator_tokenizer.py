@@ -1,7 +1,7 @@
 """The tokenizer of the embedded translator: the annotator's pieces in NLLB's order.
 
 Names are pairs of letters, lower-case words are pieces, and words that many names share are tokens
-(:mod:`harness.training.tokenizer`); round them stand the special tokens where NLLB has them:
+(:mod:`harness.training.causal_tokenizer`); round them stand the special tokens where NLLB has them:
 ``<s> <pad> </s> <unk>`` first, at the end the language codes, one token each, and ``<mask>`` after
 them. A text alone is encoded as a source, ``[code] tokens </s>``.
 """
@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.training.tokenizer import train_tokenizer
+from harness.training.causal_tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

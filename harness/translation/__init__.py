@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.models.pricing import Prices
+from harness.models.prices import Prices
 from harness.store import Store
 from harness.translation.model import ModelTranslator
 from harness.translation.nllb import NllbTranslator

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoints import (
+from harness.errors import CheckpointError
+from harness.local.allocation import keep_memory
+from harness.local.checkpoints import (
     Checkpoint,
     converted_folder,
     peak_bytes,
@@ -22,10 +24,8 @@ from harness.checkpoints import (
     raw_tokenizer,
     require_memory,
 )
-from harness.checkpoints.devices import threads
-from harness.checkpoints.memory import weights
-from harness.errors import CheckpointError
-from harness.models.allocation import keep_memory
+from harness.local.checkpoints.devices import threads
+from harness.local.checkpoints.memory import weights
 from harness.translation.codes import END, ENGLISH, check_codes
 from harness.translation.settings import NllbEntry
 

@@ -9,8 +9,8 @@ from harness.data import catalog
 from harness.data.block import Block
 from harness.data.dataset import UNDETERMINED
 from harness.models import open_backend
-from harness.models.pricing import Prices
-from harness.prompting.render import find_translation
+from harness.models.prices import Prices
+from harness.prompting.templates import find_translation
 from harness.records import Answer, Prompt
 from harness.store import Store
 from harness.translation.settings import ModelEntry

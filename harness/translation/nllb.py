@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from harness.checkpoints import find_checkpoint, pick_device
 from harness.data.block import Block
 from harness.errors import CheckpointError
+from harness.local.checkpoints import find_checkpoint, pick_device
 from harness.records import Answer
 from harness.store import Store
 from harness.translation.codes import ENGLISH
 from harness.translation.engine import PATIENCE, Engine
-from harness.translation.sentences import split_sentences
 from harness.translation.settings import NllbEntry
+from harness.translation.splitting import split_sentences
 from harness.translation.stored import Made, StoredTranslator
 
 # The engine's major version: another one may translate otherwise, and then is asked anew.

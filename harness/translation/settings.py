@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
-from harness.checkpoints.devices import ComputeType
 from harness.errors import ExperimentError, unknown
+from harness.local.checkpoints.devices import ComputeType
 from harness.models import settings_for
-from harness.models.base import Settings, complaint
+from harness.models.protocol import Settings, complaint
 
 #: Finds the file that a key of the table names: the key and the name in, its path out.
 Resolve = Callable[[str, str], str]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests import tiny
+from tests.helpers import tiny_models
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,4 +64,4 @@ def local_cache(_local: Path, monkeypatch: pytest.MonkeyPatch, own_environment: 
 def tiny_llama(_local: Path) -> Path:
     """A tiny GoLLIE-TF with random weights. Not to be changed."""
     pytest.importorskip("torch")
-    return tiny.llama(_local / "llama")
+    return tiny_models.llama(_local / "llama")

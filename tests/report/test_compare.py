@@ -10,7 +10,7 @@ import pytest
 from harness.errors import RunFolderError
 from harness.report.compare import MACRO, Comparison, compare_rows
 from harness.report.tables import render
-from tests.report.folders import RIGHT, answers, line, write
+from tests.helpers.result_folders import RIGHT, answers, line, write
 
 
 def f1(comparison: Comparison, language: str, system: str) -> float:

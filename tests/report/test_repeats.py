@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
+from harness.report.columns import MACRO, Comparison, ScoreRow
 from harness.report.compare import compare_rows, score
-from harness.report.rows import MACRO, Comparison, ScoreRow
 from harness.report.show import show
 from harness.report.tables import print_comparison, render
-from tests.report.folders import RIGHT, WRONG, answers, line, write
+from tests.helpers.result_folders import RIGHT, WRONG, answers, line, write
 
 ONE: dict[str, Any] = {"languages": ["aaa"]}
 

@@ -30,9 +30,9 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[list[Annotation |
         assert fields == FIELDS
         return replies[reply]
 
-    module = ModuleType("harness.prompting.published")
+    module = ModuleType("harness.reading.published")
     module.read_published = read_published  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "harness.prompting.published", module)
+    monkeypatch.setitem(sys.modules, "harness.reading.published", module)
     return replies
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.asking.lease import Lease
+from harness.running.asking.lease import Lease
 from harness.store import Store, request_key
 from harness.store.claims import Claimant
-from harness.store.processes import has_ended, here
+from harness.store.holders import has_ended, here
 from harness.store.writer import Writer
-from tests.store.samples import answer, put, request
+from tests.helpers.stored_answers import answer, put, request
 
 KEYS = [f"{number:064x}" for number in range(1200)]
 

@@ -13,7 +13,7 @@ import pytest
 
 from harness.store import Store, request_key
 from harness.store.migrations import MIGRATIONS
-from tests.store.samples import answer, request
+from tests.helpers.stored_answers import answer, request
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ class Writer:
 
     def __init__(self, path: Path, start: int, count: int) -> None:
         self._log = path.parent.parent / f"reported-{start}-{time.monotonic_ns()}"
-        command = [sys.executable, "-W", "error", "-m", "tests.store.samples"]
+        command = [sys.executable, "-W", "error", "-m", "tests.helpers.stored_answers"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, str(path), str(start), str(count)],

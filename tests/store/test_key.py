@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.errors import UsageError
 from harness.store import canonical, identity, normalise_base_url, request_key
 from harness.store.key import DENIED
-from tests.store.samples import request
+from tests.helpers.stored_answers import request
 
 # With lone surrogates, which a damaged corpus may hold.
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)

@@ -13,8 +13,8 @@ import harness.store.migrations as migrations
 from harness.errors import StoreError
 from harness.records import Answer
 from harness.store import Store, explain, recent, request_key
-from harness.store.batches import Ledger
-from tests.store.samples import answer, put, request
+from harness.store.ledger import Ledger
+from tests.helpers.stored_answers import answer, put, request
 
 CHAT = {
     "endpoint": "openai",

@@ -18,7 +18,7 @@ import harness.store.store as module
 from harness.errors import StoreError, UsageError
 from harness.records import Answer
 from harness.store import Store, default_path, request_key
-from tests.store.samples import answer, put, request
+from tests.helpers.stored_answers import answer, put, request
 
 
 def test_an_answer_comes_back_as_it_was(store: Store) -> None:
@@ -326,7 +326,7 @@ def test_another_process_that_does_not_let_go(
 ) -> None:
     put(store, 1)
     store.close()
-    monkeypatch.setattr("harness.store.opening._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("harness.store.sqlite._BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match=r"locked by another process.*Wait for it"):

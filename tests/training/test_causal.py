@@ -19,7 +19,7 @@ from harness.training.causal import Check, Trainer, make_tokenizer  # noqa: E402
 from harness.training.mixture import samples  # noqa: E402
 from harness.training.muon import orthogonal  # noqa: E402
 from harness.training.recipe import Recipe, load_recipe  # noqa: E402
-from harness.training.train import train  # noqa: E402
+from harness.training.trainers import train  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "harness/training/recipes/tiny-gollie-tf.toml"
 TINY = """

@@ -7,13 +7,13 @@ from itertools import islice
 
 import pytest
 
-from harness.prompting.parse import parse_reply
+from harness.reading.reply import parse_reply
 from harness.records import Example
 from harness.training.mixture import samples
-from harness.training.noise import translated_badly
 from harness.training.recipe import Noise, Text
-from harness.training.synthetic import sentences
-from harness.training.variety import exchanged, spliced
+from harness.training.synthetic.noise import translated_badly
+from harness.training.synthetic.sentences import sentences
+from harness.training.synthetic.variety import exchanged, spliced
 
 LANGUAGES = {"eng": 0.5, "swa": 0.1, "hau": 0.1, "yor": 0.1, "zul": 0.1, "por": 0.1}
 STRATEGIES = {"direct": 0.4, "no-annotate": 0.2, "transfusion": 0.4}

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness.records import Annotation, Example
-from harness.training.clauses import clauses
 from harness.training.pairs import PairBatches, PairEncoder, pairs, with_unknown
 from harness.training.recipe import TranslatorRecipe, load_recipe
-from harness.training.synthetic import sentences
+from harness.training.synthetic.clauses import clauses
+from harness.training.synthetic.sentences import sentences
+from harness.training.synthetic.unseen import unseen
 from harness.training.translator_tokenizer import CODES, PAD, train_translator_tokenizer
-from harness.training.unseen import unseen
 from harness.translation.codes import check_codes
 
 LANGUAGES = {"eng": 0.1, "swa": 0.3, "yor": 0.3, "zul": 0.3}

@@ -28,9 +28,9 @@ def random_nllb(folder: Path, *, end: float) -> Path:
     import torch
     from transformers import M2M100ForConditionalGeneration
 
-    from tests import tiny
+    from tests.helpers import tiny_models
 
-    tiny.nllb(folder)
+    tiny_models.nllb(folder)
     model = M2M100ForConditionalGeneration.from_pretrained(folder)
     special = json.loads((folder / "tokenizer.json").read_text("utf-8"))["added_tokens"]
     with torch.no_grad():

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from harness.checkpoints import find_checkpoint
 from harness.errors import CheckpointError
+from harness.local.checkpoints import find_checkpoint
 from harness.translation.engine import Engine, Translated
 from harness.translation.settings import NllbEntry
 

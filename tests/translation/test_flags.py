@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.translation.flags import FLAGS, flags_of
-from harness.translation.sentences import split_sentences
+from harness.translation.splitting import split_sentences
 
 SENTENCE = "Mkutano ulifanyika mjini Kano siku ya Jumatatu."
 

@@ -14,13 +14,13 @@ import pytest
 import tomli_w
 
 from harness import run
-from harness.asking.progress import Progress
 from harness.data import catalog
 from harness.data.block import Block
 from harness.errors import HarnessError, OfflineError, UsageError
 from harness.experiment import parse_experiment
 from harness.models import settings_for
 from harness.records import Answer
+from harness.running.asking.progress import Progress
 from harness.store import Store
 from harness.translation.model import ModelTranslator
 from harness.translation.settings import ModelEntry

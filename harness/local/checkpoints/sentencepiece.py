@@ -1,0 +1,138 @@
+"""Folders that have a sentencepiece model and no ``tokenizer.json``: converted once.
+
+The conversion is the transformers library's own, mended and held against sentencepiece itself,
+because it fails silently: for NLLB it gives ``<mask>`` the first id behind the pieces, which moves
+every language code by one; for Llama it drops a space that a text begins with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.download import cache_folder
+from harness.errors import CheckpointError
+from harness.local.checkpoints.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+#: The files that hold sentencepiece models.
+PIECES = ("tokenizer.model", "sentencepiece.bpe.model", "spiece.model")
+_PACKAGES = {
+    "transformers": "transformers",
+    "sentencepiece": "sentencepiece",
+    "google.protobuf": "protobuf",
+}
+_PROBE = "Wole Soyinka was born in Abeokuta, Nigeria, in 1934 (see: result)."
+
+
+def from_pieces(checkpoint: Checkpoint) -> Path:
+    """A ``tokenizer.json`` made of a folder's sentencepiece model, kept in the user's cache.
+
+    Raises:
+        CheckpointError: a package that this takes is not installed, or what came of it does not
+            make the same tokens as sentencepiece.
+    """
+    kept = (
+        cache_folder().parent / "converted" / f"{checkpoint.tokenizer_sha256[:16]}-tokenizer.json"
+    )
+    if kept.is_file():
+        return kept
+    missing = [package for module, package in _PACKAGES.items() if not _installed(module)]
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.folder}: there is no tokenizer.json, and making one of the "
+            f"sentencepiece model takes packages that are not installed: {', '.join(missing)}. "
+            f'Install them (pip install "transfusion-harness[torch]"), or copy the tokenizer.json '
+            f"of the model into the folder."
+        )
+    tokenizer = _converted(checkpoint)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=kept.parent, prefix=".part-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(tokenizer.to_str())
+        Path(part).replace(kept)
+    except OSError as error:
+        raise CheckpointError(
+            f"{kept}: the converted tokenizer cannot be written ({error.strerror}). Free some "
+            f"space, or set HARNESS_CACHE to a file in a folder that can be written."
+        ) from None
+    return kept
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
+
+
+def _converted(checkpoint: Checkpoint) -> Tokenizer:
+    from sentencepiece import SentencePieceProcessor
+    from transformers import AutoTokenizer
+
+    folder = checkpoint.folder
+    pieces = next(folder / name for name in PIECES if (folder / name).is_file())
+    try:
+        made = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+        model = SentencePieceProcessor(model_file=str(pieces))
+    except Exception as error:  # each of the libraries has its own, down to RuntimeError
+        raise CheckpointError(
+            f"{folder}: no tokenizer can be made of {pieces.name}: {error}. Check that "
+            f"tokenizer_config.json is the model's own, or copy its tokenizer.json into the folder."
+        ) from None
+    content: dict[str, Any] = json.loads(made.to_str())
+    if checkpoint.config.get("model_type") == "m2m_100":
+        made = _in_published_order(content, len(model))
+    elif content["model"].get("byte_fallback"):
+        made = _with_spaces_kept(content)
+    # Of a small vocabulary, the words that it has.
+    words = [word for word in _PROBE.split() if model.unk_id() not in model.encode(word)]
+    probe = " " + " ".join(words)
+    given = made.encode(probe, add_special_tokens=False).tokens
+    if not words or given != model.encode(probe, out_type=str):
+        raise CheckpointError(
+            f"{folder}: the tokenizer made of {pieces.name} does not make the tokens that "
+            f"sentencepiece makes. Copy the tokenizer.json of the model into the folder."
+        )
+    return made
+
+
+def _with_spaces_kept(content: dict[str, Any]) -> Tokenizer:
+    """Llama's tokenizer in the published form, where every space of a text is one in tokens."""
+    from tokenizers import Tokenizer
+
+    spaces = content["pre_tokenizer"] or {}
+    if spaces.get("type") == "Metaspace":
+        steps = [{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]
+        if spaces["prepend_scheme"] != "never":
+            steps.insert(0, {"type": "Prepend", "prepend": "▁"})
+        content["normalizer"] = {"type": "Sequence", "normalizers": steps}
+        content["pre_tokenizer"] = None
+    return Tokenizer.from_str(json.dumps(content))
+
+
+def _in_published_order(content: dict[str, Any], pieces: int) -> Tokenizer:
+    """NLLB's tokenizer with its language codes where the published vocabulary has them.
+
+    They follow the pieces (whose ids are one higher than in sentencepiece, for fairseq's
+    ``<pad>``), in the order of the published list, and ``<mask>`` is the last.
+    """
+    from tokenizers import AddedToken, Tokenizer
+    from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
+
+    first = pieces + 1
+    content["added_tokens"] = [t for t in content["added_tokens"] if t["id"] < first]
+    vocabulary = content["model"]["vocab"]
+    content["model"]["vocab"] = {piece: i for piece, i in vocabulary.items() if i < first}
+    content["post_processor"] = None  # it has the wrong ids, and special tokens are ours to add
+    tokenizer = Tokenizer.from_str(json.dumps(content))
+    tokenizer.add_special_tokens(list(FAIRSEQ_LANGUAGE_CODES))
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=True)])
+    return tokenizer

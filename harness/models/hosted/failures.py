@@ -1,0 +1,172 @@
+"""What a server says when it does not answer, and whether asking again may help.
+
+Codes: https://platform.openai.com/docs/guides/error-codes. Messages come from the server, so they
+are shown as one line, without control characters and without anything that looks like a key.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from harness.models.hosted.headers import retry_after
+from harness.models.pace.calls import TryAgain
+from harness.records import Failure
+from harness.store.key import CREDENTIAL_PARTS
+
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
+HIDDEN = "[hidden]"
+_LONGEST_MESSAGE = 300
+# Plain words; one that has so many letters is none.
+_WORDS = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)*")
+_NO_WORD = 16
+_KEY_LIKE = re.compile(r"\bsk-[\w-]{6,}|(?i:\bbearer)\s+[^\s\"',}]+")
+# Four-hundreds that are worth another attempt; five-hundreds all are.
+_AGAIN = frozenset({408, 409, 429})
+_TOO_LONG_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+_TOO_LONG = re.compile(r"context (?:length|window|size)|maximum (?:context|sequence) length", re.I)
+_FILTERED_CODES = frozenset({"content_filter", "content_policy_violation"})
+# The key, the account, the model or the address is wrong, or the server has moved.
+_CONCERNS_ALL = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404})
+# Comes as a 429, but no waiting helps against it.
+_QUOTA = "insufficient_quota"
+_UNSUPPORTED_CODES = frozenset({"unsupported_parameter", "unsupported_value"})
+_UNSUPPORTED = re.compile(r"\bunsupported (?:parameter|value): '([\w.]{1,60})'", re.I | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Failure):
+    """A failure that every other call of the system would meet as well.
+
+    ``parameter`` is the one that the endpoint does not take, where that is the reason;
+    ``retry_after`` the seconds for which it is out of service.
+    """
+
+    parameter: str | None = None
+    retry_after: float | None = None
+
+
+def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
+    """The failure that a status code means, if it is final.
+
+    Raises:
+        TryAgain: it is not.
+    """
+    status = error.status_code
+    body = error.body
+    said = body.get("message") if isinstance(body, Mapping) else None
+    if 300 <= status < 400:
+        said = f"moved to {error.response.headers.get('location', 'nowhere')}"
+    message = clean(
+        f"HTTP {status}: {said if isinstance(said, str) else error.response.text}", hidden
+    )
+    # A server may put anything there.
+    codes = {code for code in (error.code, error.type) if isinstance(code, str)}
+    if status in _CONCERNS_ALL or _QUOTA in codes:
+        return Refused(message, status)
+    if status in _AGAIN or status >= 500:
+        raise TryAgain(message, status, retry_after(error.response.headers)) from None
+    unsupported = _UNSUPPORTED.search(message)
+    if status == 400 and (unsupported or codes & _UNSUPPORTED_CODES):
+        named = unsupported[1] if unsupported else error.param
+        return Refused(message, status, parameter=named if isinstance(named, str) else "")
+    return Failure(
+        message,
+        status,
+        too_long=bool(codes & _TOO_LONG_CODES) or bool(_TOO_LONG.search(message)),
+        filtered=bool(codes & _FILTERED_CODES),
+    )
+
+
+def out_of_service(again: TryAgain) -> Refused:
+    """The failure of a call that may be made again, but after longer than a run waits."""
+    assert again.retry_after is not None
+    message = f"out of service for {duration(again.retry_after)}: {again.message}"
+    return Refused(message, again.status_code, retry_after=again.retry_after)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of whoever waits for so long: ``25 minutes``, ``3 hours``."""
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{math.ceil(seconds / 3600)} hours"
+
+
+def transport(error: BaseException) -> str:
+    """Why no response came, in the words of whoever noticed first."""
+    if not hasattr(error, "request") and isinstance(error, TimeoutError):
+        return "no complete answer within timeout_s"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"no complete answer: {type(error).__name__}: {error}"
+
+
+def may_have_arrived(error: BaseException) -> bool:
+    """Whether a server may have answered, and charged, a request of which no response came."""
+    from aiohttp import (
+        ClientConnectorError,
+        ClientHttpProxyError,
+        ConnectionTimeoutError,
+        InvalidURL,
+    )
+
+    unsent = (ClientConnectorError, ConnectionTimeoutError, ClientHttpProxyError, InvalidURL)
+    return not isinstance(error, unsent)
+
+
+def secrets(key: str, *, stored: bool = False) -> tuple[str, ...]:
+    """Everything secret that may be sent: the key, and what the environment adds to it.
+
+    For what is ``stored`` less all that may as well be a word of an answer, or a name: there only
+    what holds a digit or punctuation or is 16 letters long counts, and under a header whose name
+    is not a credential's only what is both.
+    """
+    from urllib.request import getproxies
+
+    found = [
+        key,
+        os.environ.get("OPENAI_ADMIN_KEY", ""),
+        os.environ.get("AZURE_OPENAI_AD_TOKEN", ""),
+        os.environ.get("OPENAI_ORG_ID", ""),
+        os.environ.get("OPENAI_PROJECT_ID", ""),
+    ]
+    found += [_password(proxy) for proxy in getproxies().values()]
+    other: list[str] = []
+    for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines():
+        name, _, value = line.partition(":")
+        credential = any(part in name.lower() for part in CREDENTIAL_PARTS)
+        value = value.strip()
+        (found if credential else other).extend([value, value.split(" ")[-1]])
+    if stored:
+        found = [s for s in found if len(s) >= _NO_WORD or not _WORDS.fullmatch(s)]
+        other = [s for s in other if len(s) >= _NO_WORD and not _WORDS.fullmatch(s)]
+    found += other
+    # As JSON may spell them: PHP escapes every slash.
+    found += [json.dumps(s)[1:-1].replace("/", spelt) for s in found for spelt in ("/", r"\/")]
+    # Longest first, so that no secret survives in part; a very short one would blot out words.
+    return tuple(sorted({s for s in found if len(s) >= 6}, key=len, reverse=True))
+
+
+def _password(url: str) -> str:
+    try:
+        return urlsplit(url).password or ""
+    except ValueError:
+        return ""
+
+
+def clean(message: str, hidden: Iterable[str]) -> str:
+    """One short printable line without secrets."""
+    for secret in hidden:
+        message = message.replace(secret, HIDDEN)
+    message = _KEY_LIKE.sub(HIDDEN, message)
+    message = "".join(c if c.isprintable() else " " for c in message[: 4 * _LONGEST_MESSAGE])
+    message = " ".join(message.split())
+    cut = len(message) > _LONGEST_MESSAGE
+    return message[: _LONGEST_MESSAGE - 1] + "…" if cut else message

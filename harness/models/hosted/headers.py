@@ -1,0 +1,108 @@
+"""What a response's headers say of limits, and of when to come back.
+
+Formats: ``x-ratelimit-*``, https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
+(durations as ``1s``, ``6m0s``, ``120ms``), https://console.groq.com/docs/rate-limits (the same,
+``2m59.56s``), Azure OpenAI (plain seconds), and servers that give the moment of the reset as an
+RFC 3339 date; ``Retry-After``, RFC 9110, section 10.2.3, and OpenAI's ``retry-after-ms``. What does
+not read as any of these, or is out of all proportion, is passed over.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+from harness.models.pace.limiter import Quota
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_UNITS["ns"] = 1e-9
+_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ms|us|µs|ns|d|h|m|s)", re.ASCII)
+_DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+_COUNT = re.compile(r"\d{1,15}", re.ASCII)
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?", re.ASCII)
+_LONGEST_TEXT = 60
+# No limit is counted over more than a day; a longer reset is a moment in other words, or a slip.
+_LONGEST_RESET_S = 86400.0
+
+
+def read_quota(headers: Mapping[str, str]) -> Quota | None:
+    """What ``x-ratelimit-*`` headers say; ``None`` where there are none that can be read."""
+    requests, tokens = (_limit(headers, kind) for kind in ("requests", "tokens"))
+    if requests == tokens == (None, None, None):
+        return None
+    return Quota(
+        remaining_requests=requests[0],
+        reset_requests_s=requests[1],
+        limit_requests=requests[2],
+        remaining_tokens=tokens[0],
+        reset_tokens_s=tokens[1],
+        limit_tokens=tokens[2],
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a response asks to wait, ``None`` where it does not say so in earnest.
+
+    ``retry-after-ms`` wins over ``retry-after`` in seconds or as a date. A date is taken from the
+    response's own date, so that a clock that is wrong here does not matter.
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        if _NUMBER.fullmatch(value):
+            return float(value) / unit
+    moment = _http_date(headers.get("retry-after", ""))
+    return None if moment is None else max(0.0, moment - _now(headers))
+
+
+def _limit(headers: Mapping[str, str], kind: str) -> tuple[int | None, float | None, int | None]:
+    """Remaining, seconds to the reset, and the limit itself."""
+    remaining = headers.get(f"x-ratelimit-remaining-{kind}")
+    limit = headers.get(f"x-ratelimit-limit-{kind}")
+    reset = headers.get(f"x-ratelimit-reset-{kind}")
+    return (
+        None if remaining is None else _count(remaining),
+        None if reset is None else _seconds(reset, headers),
+        None if limit is None else _count(limit),
+    )
+
+
+def _count(value: str) -> int | None:
+    value = value.strip()
+    return int(value) if _COUNT.fullmatch(value) else None
+
+
+def _seconds(value: str, headers: Mapping[str, str]) -> float | None:
+    value = value.strip()
+    if len(value) > _LONGEST_TEXT:
+        return None
+    if _NUMBER.fullmatch(value):
+        seconds = float(value)
+    elif _DURATION.fullmatch(value):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+    else:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            return None
+        seconds = max(0.0, moment.timestamp() - _now(headers))
+    return seconds if seconds <= _LONGEST_RESET_S else None
+
+
+def _now(headers: Mapping[str, str]) -> float:
+    """The time by the server's clock, else by this one's."""
+    sent = _http_date(headers.get("date", ""))
+    return time.time() if sent is None else sent
+
+
+def _http_date(value: str) -> float | None:
+    if len(value) > _LONGEST_TEXT:
+        return None
+    try:
+        return email.utils.parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,266 @@
+"""A reply's values: brackets, calls and strings, read into a tree without recursion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+
+from harness.reading.repairs import Notes
+from harness.reading.strings import ATOM, FOLLOW, NAME, SPACE, TOKEN, UNQUOTED, Strings, decode
+
+_OPENERS = {")": "(", "]": "[", "}": "{"}
+_PLACES = {"(": "p", "[": "l", "{": "d"}
+_NEXT_CALL = re.compile(rf"{SPACE},{SPACE}{NAME}{SPACE}\(")
+
+
+class Word:
+    """Anything in a value that is neither a string nor a bracket; adjacent ones are one."""
+
+    __slots__ = ("end", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+
+
+class Group:
+    """A pair of brackets and what is in it: a list, a dict, a tuple, or a call if named.
+
+    ``items`` pairs each element with its key: a keyword, the key of a dict, or ``None``.
+    ``closed`` says that the closing bracket was there, ``broken`` that the last element was
+    cut.
+    """
+
+    __slots__ = (
+        "bracket",
+        "broken",
+        "closed",
+        "comma",
+        "end",
+        "fresh",
+        "items",
+        "key",
+        "name",
+        "start",
+    )
+
+    def __init__(self, bracket: str, start: int, name: str = "") -> None:
+        self.bracket = bracket
+        self.start = start
+        self.end = start
+        self.name = name
+        self.items: list[Item] = []
+        self.closed = False
+        self.broken = False
+        self.key: str | None = None  # of the element that comes next
+        self.fresh = True  # the bracket or a comma was the last token
+        self.comma = False  # a comma was read
+
+
+Value = str | Word | Group
+Item = tuple[str | None, Value]
+
+
+def empty_list(start: int) -> Group:
+    """A list with nothing in it, for what stands for one."""
+    group = Group("[", start)
+    group.closed = True
+    return group
+
+
+def unwrapped(group: Group) -> Group:
+    """What is in parentheses that are only there to wrap a statement."""
+    inner: Value = group
+    while isinstance(inner, Group) and inner.bracket == "(" and not inner.name:
+        if len(inner.items) != 1 or inner.comma:
+            return inner
+        inner = inner.items[0][1]
+    return inner if isinstance(inner, Group) else group
+
+
+class Reader:
+    """Reads the values of one text.
+
+    ``names`` are the answers' names, whose assignment ends whatever is still open; ``is_class``
+    tells whether a name can be that of an annotation, ``is_field`` whether a class has a field.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        names: Collection[str],
+        is_class: Callable[[str], bool],
+        is_field: Callable[[str, str], bool],
+        notes: Notes,
+    ) -> None:
+        self.text = text
+        self.notes = notes
+        self.strings = Strings(text, notes)
+        self._names = names
+        self._is_class = is_class
+        self._is_field = is_field
+
+    def group(self, start: int) -> Group:
+        """The brackets or the call that open at ``start``; its ``end`` is where to go on.
+
+        What is still open where the text ends, or where another statement begins, is given
+        as it is, not ``closed``.
+        """
+        text, notes = self.text, self.notes
+        match = TOKEN.match
+        stack: list[Group] = []
+        depth = {"(": 0, "[": 0, "{": 0}
+        position = start
+        while True:
+            token = match(text, position)
+            assert token is not None, "a token is any character, or the end"
+            kind = token.lastgroup
+            position = token.end()
+            if kind == "comma":
+                frame = stack[-1]
+                if frame.fresh:
+                    notes["extra_comma"] = None
+                frame.fresh = frame.comma = True
+                continue
+            if kind == "double" or kind == "single" or kind == "quote":
+                frame = stack[-1]
+                place = "k" if frame.name and frame.key is not None else _PLACES[frame.bracket]
+                value: str | None
+                if kind != "quote" and FOLLOW[place].match(text, position):
+                    value = decode(token[kind], token["prefix"], notes)
+                else:
+                    begin = token.start("prefix")
+                    if begin < 0:
+                        begin = token.start(kind) - (kind != "quote")
+                    value, position = self.strings.read(begin, place)
+                if value is None:
+                    frame.broken = True
+                else:
+                    self._add(frame, value)
+                continue
+            if kind == "key":
+                frame = stack[-1]
+                name = token["name"]
+                if not frame.name or (
+                    name in self._names
+                    and "\n" in text[token.start() : token.start("name")]
+                    and not self._is_field(frame.name, name)
+                ):
+                    return abandon(self._add, stack, token.start("name"))
+                frame.key = name
+            elif kind == "call":
+                name = token["name"]
+                if stack:
+                    frame = stack[-1]
+                    if frame.name and frame.key is None and frame.items and self._is_class(name):
+                        # An annotation inside another one's arguments: the parenthesis of the
+                        # outer one is missing.
+                        notes["unclosed_call"] = None
+                        if len(stack) == 1:
+                            frame.closed = True
+                            frame.end = token.start("name")
+                            return frame
+                        self._pop(stack, depth, token.start("name"))
+                stack.append(Group("(", token.start("name"), name))
+                depth["("] += 1
+            elif kind == "bracket":
+                bracket = token["bracket"]
+                if bracket in depth:
+                    stack.append(Group(bracket, token.start("bracket")))
+                    depth[bracket] += 1
+                    continue
+                self._close(stack, depth, bracket, position)
+                if len(stack) == 1 and stack[0].closed:
+                    stack[0].end = position
+                    return stack[0]
+            elif kind == "name" or kind == "other":
+                position = self._word(stack[-1], token.start(kind), position, named=kind == "name")
+            elif kind == "colon":
+                self._colon(stack[-1], position)
+            elif kind == "fence":
+                return abandon(self._add, stack, token.start("fence"))
+            elif kind == "end":
+                return abandon(self._add, stack, len(text))
+
+    def _add(self, frame: Group, value: Value) -> None:
+        if not frame.fresh and frame.items:
+            last = frame.items[-1][1]
+            if isinstance(last, Word) and isinstance(value, Word):
+                self.notes["junk"] = None
+                last.end = value.end
+                return
+            self.notes["missing_comma"] = None
+        frame.items.append((frame.key, value))
+        frame.key = None
+        frame.fresh = False
+
+    def _word(self, frame: Group, start: int, end: int, *, named: bool) -> int:
+        """Adds what is no string: in a call, perhaps a string that lacks its quotes."""
+        if frame.name and (frame.fresh or frame.key is not None):
+            found = UNQUOTED.match(self.text, start)
+            if found and not ATOM.fullmatch(found["value"].rstrip()):
+                self.notes["unquoted_string"] = None
+                self._add(frame, found["value"].rstrip())
+                return found.end()
+        if not named and not ATOM.match(self.text, start):
+            self.notes["junk"] = None
+        self._add(frame, Word(start, end))
+        return end
+
+    def _colon(self, frame: Group, end: int) -> None:
+        """Makes the last element the key of the next one."""
+        if frame.items and not frame.fresh and (frame.name or frame.bracket == "{"):
+            key, last = frame.items[-1]
+            if key is None and not isinstance(last, Group):
+                if frame.name:
+                    self.notes["colon_keyword"] = None
+                frame.items.pop()
+                frame.key = last if isinstance(last, str) else self.text[last.start : last.end]
+                frame.fresh = True
+                return
+        self._add(frame, Word(end - 1, end))
+
+    def _close(self, stack: list[Group], depth: dict[str, int], bracket: str, end: int) -> None:
+        """Closes the innermost group that the bracket can close."""
+        frame = stack[-1]
+        opener = _OPENERS[bracket]
+        if frame.bracket != opener:
+            if frame.name and _NEXT_CALL.match(self.text, end):
+                self.notes["wrong_bracket"] = None
+                opener = "("
+            elif not depth[opener]:
+                self.notes["stray_bracket"] = None
+                return
+        while stack[-1].bracket != opener:
+            self.notes["unclosed_call" if stack[-1].name else "unclosed_list"] = None
+            self._pop(stack, depth, end)
+        stack[-1].closed = True
+        stack[-1].end = end
+        if len(stack) > 1:
+            self._pop(stack, depth, end)
+
+    def _pop(self, stack: list[Group], depth: dict[str, int], end: int) -> None:
+        """Makes the innermost group an element of the one around it."""
+        group = stack.pop()
+        group.end = end
+        depth[group.bracket] -= 1
+        if group.key is not None:
+            group.broken = True
+        if not group.closed:
+            group.closed = not group.broken
+        value: Value = group
+        if group.bracket == "(" and not group.name and len(group.items) == 1 and not group.comma:
+            value = group.items[0][1]
+        self._add(stack[-1], value)
+
+
+def abandon(add: Callable[[Group, Value], None], stack: list[Group], end: int) -> Group:
+    """The outermost group, with all that is open left open; ``add`` puts one into another."""
+    while True:
+        group = stack.pop()
+        group.end = end
+        if group.key is not None:
+            group.broken = True
+        if not stack:
+            return group
+        add(stack[-1], group)

@@ -1,0 +1,114 @@
+"""JSON read into a tree of brackets, as far as it goes: up to a fault, or to the end of the text.
+
+The standard library's reader gives all or nothing, and a reply that was cut has to give what is
+complete in it. Grammar: RFC 8259. The tree is that of ``reading.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from harness.reading.brackets import Group, Word, abandon
+from harness.reading.repairs import Notes
+
+_TOKEN = re.compile(
+    r"""[ \t\r\n]*+(?:
+    "(?P<string>[^"\\]*+(?:\\.[^"\\]*+)*+)"
+  | (?P<mark>[{}\[\],:])
+  | (?P<word>true|false|null|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)(?![\w.+-])
+  | (?P<odd>NaN|-?Infinity|None|True|False)(?![\w.+-])
+  | (?P<cut>"|[\w.+-]*+\Z)
+  | (?P<other>)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}|(?P<bad>))""")
+_CONTROL = re.compile(r"[\x00-\x1f]")
+_HALF = re.compile("[\ud800-\udfff]")
+_CLOSERS = {"[": "]", "{": "}"}
+
+
+def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
+    """The array or object that opens at ``start``, and whether what was read of it is JSON.
+
+    Where it is not, or the text ends inside it, what is open is given as it is, not ``closed``;
+    its ``end`` is where the fault is, or where to go on. A comma too many before a bracket or too
+    few before an object, words of Python and JavaScript, raw control characters and odd escapes
+    in strings are read all the same, and noted. No recursion; linear in what is read.
+    """
+    stack = [Group(text[start], start)]
+    position = start + 1
+    while True:
+        token = _TOKEN.match(text, position)
+        assert token is not None, "a token may be empty"
+        kind = token.lastgroup
+        frame = stack[-1]
+        if kind == "cut":
+            frame.broken = position < len(text) and token["cut"] != ""
+            return abandon(_add, stack, len(text)), True
+        mark = token["mark"]
+        # A key and its colon come first in an object; ``fresh`` says that an element may come.
+        wants_key = frame.bracket == "{" and frame.key is None
+        if mark == _CLOSERS[frame.bracket] and frame.key is None:
+            if frame.fresh and frame.items:
+                notes["extra_comma"] = None
+            frame.closed = True
+            frame.end = token.end()
+            stack.pop()
+            if not stack:
+                return frame, True
+            _add(stack[-1], frame)
+        elif mark == "{" and frame.items and not frame.fresh and frame.bracket == "[":
+            notes["missing_comma"] = None
+            stack.append(Group(mark, token.end() - 1))
+        elif mark == "," and not frame.fresh and frame.key is None:
+            frame.fresh = True
+        elif mark is not None and mark in "[{" and frame.fresh and not wants_key:
+            stack.append(Group(mark, token.end() - 1))
+        elif kind == "string" and frame.fresh:
+            value = _decode(token["string"], notes)
+            if wants_key:
+                colon = _TOKEN.match(text, token.end())
+                assert colon is not None, "a token may be empty"
+                frame.key = value
+                if colon.lastgroup == "cut":
+                    return abandon(_add, stack, len(text)), True
+                if colon["mark"] != ":":
+                    return abandon(_add, stack, colon.end()), False
+                token = colon
+            else:
+                _add(frame, value)
+        elif kind in ("word", "odd") and frame.fresh and not wants_key:
+            if kind == "odd":
+                notes["json"] = None
+            _add(frame, Word(token.start(kind), token.end()))
+        else:
+            return abandon(_add, stack, token.start(kind or 0)), False
+        position = token.end()
+
+
+def _add(frame: Group, value: str | Word | Group) -> None:
+    frame.items.append((frame.key, value))
+    frame.key = None
+    frame.fresh = False
+
+
+def _decode(body: str, notes: Notes) -> str:
+    """The characters of a string. What JSON refuses, and half a character, is kept as written."""
+    if _CONTROL.search(body):
+        notes["raw_newline"] = None
+    if "\\" not in body:
+        return body
+
+    def kept(found: re.Match[str]) -> str:
+        if found["bad"] is None:
+            return found[0]
+        notes["bad_escape"] = None
+        return "\\\\"
+
+    value = str(json.loads(f'"{_ESCAPE.sub(kept, body)}"', strict=False))
+    if _HALF.search(value) and not _HALF.search(body):
+        notes["bad_escape"] = None
+        value = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", value)
+    return value

@@ -1,0 +1,256 @@
+"""Asking for what a plan has pending, system by system: live, or through the Batch API."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from harness.errors import CheckpointError, EndpointError, HarnessError
+from harness.models.hosted.openai_settings import OpenAISettings
+from harness.models.prices import add_costs
+from harness.records import Answer, Failure
+from harness.running.asking.lease import Lease
+from harness.running.asking.live import Calls
+from harness.running.asking.progress import Progress
+from harness.running.budget import Budget
+from harness.running.plan import Cell, SystemPlan
+from harness.store import Store
+from harness.store.ledger import Ledger
+from harness.store.writer import Writer
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What came of asking.
+
+    ``paid`` maps each key that was answered to the place that asked; ``failures`` holds what
+    failed for good; ``cost`` is in nano-dollars, ``None`` once a price is unknown; ``refused``
+    are why servers and local models answered no call at all. ``translated`` counts sentences.
+    ``over_budget`` says that the next call might have passed the budget and was not made;
+    ``found`` are keys that another process had answered meanwhile.
+    """
+
+    paid: dict[str, tuple[Cell, int]] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    cost: int | None = 0
+    interrupted: bool = False
+    refused: list[HarnessError] = field(default_factory=list)
+    translated: int = 0
+    over_budget: bool = False
+    found: set[str] = field(default_factory=set)
+
+    def came(self, key: str) -> bool:
+        """Whether a key was answered in the course of the run, here or elsewhere."""
+        return key in self.paid or key in self.found
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is to be asked."""
+        return self.interrupted or self.over_budget
+
+
+def ask(
+    plans: Sequence[SystemPlan],
+    store: Store,
+    progress: Progress,
+    outcomes: Outcomes,
+    budget: Budget | None = None,
+) -> None:
+    """Send every pending request, one system after the other; what comes of it is added.
+
+    The first interrupt (SIGINT, SIGTERM) stops the sending and waits for the answers in flight;
+    a second one leaves at once, and they alone are lost. So does the first call that might pass
+    the budget: those in flight are waited for, and if there is still no room the run stops.
+
+    Raises:
+        CredentialsError: a system needs a key that is not there; nothing was sent.
+        StoreError: the store cannot be written, before anything is sent, or answers could not
+            be stored.
+    """
+    pending = [plan for plan in plans if plan.pending]
+    for plan in pending:
+        plan.backend.check()
+    if not pending:
+        return
+    store.prepare()
+    # What the plan holds stays until the end: looking through it for garbage would hold up the
+    # calls for as long as some hundred milliseconds.
+    gc.freeze()
+    try:
+        with Writer(store) as writer:
+            run = _Asking(store, writer, progress, outcomes, budget or Budget())
+            asyncio.run(run.in_turn(pending))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        outcomes.interrupted = True
+    finally:
+        gc.unfreeze()
+
+
+class _Asking:
+    """One round of asking: what all systems of a run share."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        progress: Progress,
+        outcomes: Outcomes,
+        budget: Budget,
+    ) -> None:
+        self.store = store
+        self.writer = writer
+        self.progress = progress
+        self.outcomes = outcomes
+        self.budget = budget
+        self.stop = asyncio.Event()
+        # What batches that are out already may cost, by key.
+        self.held: dict[str, int] = {}
+        # Whether the system that is being asked goes through the Batch API.
+        self._batched = False
+
+    async def in_turn(self, plans: Sequence[SystemPlan]) -> None:
+        """Ask one system after the other."""
+        main = asyncio.current_task()
+
+        def interrupt() -> None:
+            if self.outcomes.interrupted and main is not None:
+                main.cancel()
+            self.stop.set()
+            self.outcomes.interrupted = True
+            self.progress.stopping(batched=self._batched)
+
+        restore = _on_signals(interrupt)
+        try:
+            self._hold_back([plan for plan in plans if plan.batched])
+            for number, plan in enumerate(plans):
+                await self._system(plan)
+                # A model on this machine is loaded once for all systems in a row that share it.
+                if plan.backend not in [later.backend for later in plans[number + 1 :]]:
+                    await plan.backend.aclose()
+        finally:
+            for plan in plans:
+                await plan.backend.aclose()
+            restore()
+
+    def _hold_back(self, plans: Sequence[SystemPlan]) -> None:
+        """What is out with batches is paid for whatever else is asked."""
+        ledger = Ledger(self.store)
+        for plan in plans:
+            self.held |= ledger.out(plan.pending)
+        self.budget.hold(sum(self.held.values()))
+
+    async def _system(self, plan: SystemPlan) -> None:
+        # A key that an earlier system asked for is answered, or failed, for this one too; where
+        # that one's server refused everything, this one's is tried.
+        known = self.outcomes.paid.keys() | self.outcomes.failures.keys() | self.outcomes.found
+        keys = [key for key in plan.pending if key not in known]
+        if not keys or self.stop.is_set() or self.outcomes.stopped:
+            return
+        self.progress.planned(plan, keys)
+        self._batched = plan.batched
+        try:
+            if plan.batched:
+                await self._in_batches(plan, keys)
+            else:
+                await self._live(plan, keys)
+        except (EndpointError, CheckpointError) as error:
+            self.outcomes.refused.append(error)
+
+    async def _live(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        """Ask for what no other process asks for; wait for what those come to."""
+        found = partial(self._found, plan)
+        told = False
+        async with Lease(self.writer, plan.since, self.stop) as lease:
+            while keys and not (self.stop.is_set() or self.outcomes.stopped):
+                taken = await lease.take(keys)
+                found(taken.answered)
+                # Whoever had them may have paid for the same results folder.
+                self.budget.spent = max(self.budget.spent, await self.writer.do(_spent))
+                if taken.batched:
+                    self.progress.note(
+                        f"{plan.system.name}: {len(taken.batched)} requests are out with a batch "
+                        f'and not sent again. mode = "batch" collects them, `harness batch '
+                        f"cancel` gives back what is not answered yet."
+                    )
+                calls = Calls(
+                    plan,
+                    taken.own,
+                    lease=lease,
+                    writer=self.writer,
+                    budget=self.budget,
+                    stop=self.stop,
+                    came=self.came,
+                )
+                self.outcomes.over_budget = not await calls.send()
+                # Others may want what failed, or what there is no room for.
+                await lease.release()
+                keys = [*calls.waiting, *taken.elsewhere]
+                if taken.elsewhere and not calls.waiting:
+                    if not told:
+                        told = True
+                        self.progress.note(
+                            f"{len(taken.elsewhere)} requests are being asked by another process"
+                        )
+                    keys = await lease.wait(keys, found)
+
+    def _found(self, plan: SystemPlan, keys: Iterable[str]) -> None:
+        """Another process has had these answered."""
+        for key in keys:
+            self.outcomes.found.add(key)
+            self.progress.found(plan.pending[key][0])
+
+    async def _in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        from harness.running.asking.batched import Asked, ask_batches
+
+        settings = plan.system.settings
+        assert isinstance(settings, OpenAISettings)
+        asked = Asked(
+            settings,
+            price=plan.backend.price,
+            kind=plan.kind,
+            request_of=plan.request_of,
+            tell=partial(self.came, plan),
+            found=lambda key: self._found(plan, [key]),
+            note=self.progress.note,
+            budget=self.budget,
+            stop=self.stop,
+            since=plan.since,
+            held=self.held,
+        )
+        self.outcomes.over_budget = not await ask_batches(asked, keys, self.store)
+
+    def came(self, plan: SystemPlan, key: str, outcome: Answer | Failure) -> None:
+        """Note what came of a request; an answer is stored already."""
+        place = plan.pending[key]
+        if isinstance(outcome, Answer):
+            self.outcomes.paid[key] = place
+            self.outcomes.cost = add_costs(self.outcomes.cost, outcome.cost)
+        else:
+            self.outcomes.failures[key] = outcome
+        self.progress.answered(place[0], outcome)
+
+
+def _spent(store: Store) -> int:
+    return 0 if store.run is None else store.spent(store.run)
+
+
+def _on_signals(handler: Callable[[], None]) -> Callable[[], None]:
+    """Call ``handler`` on SIGINT and SIGTERM; returns what undoes it."""
+    loop = asyncio.get_running_loop()
+    installed: list[signal.Signals] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Not on Windows, nor outside the main thread: there an interrupt ends the run at once.
+        with suppress(NotImplementedError, ValueError, RuntimeError):
+            loop.add_signal_handler(number, handler)
+            installed.append(number)
+
+    def restore() -> None:
+        for number in installed:
+            loop.remove_signal_handler(number)
+
+    return restore

@@ -1,0 +1,143 @@
+"""What a run would ask: every prompt, its key in the store, and whether it is answered already.
+
+A plan is the run up to the moment of sending. ``preview`` stops here; ``run`` sends what is
+pending and reads the answers. Prompts are not kept (a large run would not fit in memory): they
+are rendered again when they are sent, which costs microseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from harness.data.block import Block
+from harness.data.shots import Shots
+from harness.errors import TemplateError
+from harness.experiment import System
+from harness.models.hosted.openai_settings import OpenAISettings
+from harness.models.protocol import Backend
+from harness.prompting.templates import Renderer, Template
+from harness.reading.json_reply import FORMATS
+from harness.records import Example, Prediction, Prompt, Reply, Translation
+from harness.store import KINDS, request_key
+
+
+@dataclass(slots=True)
+class Cell:
+    """One block under one system, asked for the ``repeat``-th time (from 0).
+
+    ``render`` makes a prompt of an example and its English. ``english``, ``keys`` and
+    ``prompt_hashes`` have one entry an example. There is no key where no prompt can be made,
+    because the template needs a translation and there is none, or none yet: ``waiting`` has those
+    that can be translated, with the key of a translation that is missing.
+    """
+
+    block: Block
+    render: Callable[[Example, str | None], Prompt]
+    fields: dict[str, tuple[str, ...]]
+    english: list[Translation | None]
+    waiting: Mapping[int, str] = field(default_factory=dict)
+    repeat: int = 0
+    keys: list[str | None] = field(default_factory=list)
+    prompt_hashes: list[str | None] = field(default_factory=list)
+
+    def prompt(self, index: int) -> Prompt:
+        """The prompt of example ``index``, the same bytes each time.
+
+        Of one that waits for its translation it is an estimate: the sentence itself stands in.
+        """
+        example, translation = self.block.examples[index], self.english[index]
+        if index in self.waiting:
+            return self.render(example, example.text)
+        return self.render(example, None if translation is None else translation.text)
+
+    def english_sha256(self) -> str:
+        """The hash of the English that the prompts hold, in order."""
+        texts = [None if t is None else t.text for t in self.english]
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class SystemPlan:
+    """Everything one system is to be asked.
+
+    ``translation`` is the identity of where its English comes from, ``None`` if it needs none.
+    ``left_out`` are the blocks without any translation, as ``dataset/language``. ``pending``
+    maps each key that is to be asked to the first place that needs it; two systems may have
+    pending keys in common, and the first of them asks. Answers of theirs from before ``since``
+    do not count. ``renderers`` has one a dataset, ``shots`` one a block, as ``dataset/language``;
+    ``kind`` is what the store calls the answers.
+    """
+
+    system: System
+    backend: Backend
+    template: Template
+    translation: str | None
+    cells: list[Cell]
+    left_out: list[str] = field(default_factory=list)
+    renderers: dict[str, Renderer] = field(default_factory=dict)
+    shots: dict[str, Shots] = field(default_factory=dict)
+    pending: dict[str, tuple[Cell, int]] = field(default_factory=dict)
+    kind: str = KINDS[0]
+    since: datetime | None = None
+
+    @property
+    def batched(self) -> bool:
+        """Whether the Batch API is asked."""
+        return isinstance(self.system.settings, OpenAISettings) and (
+            self.system.settings.mode == "batch"
+        )
+
+    def shots_json(self) -> dict[str, Any] | None:
+        """Which examples the prompts show, as the manifest has it; ``None``: none."""
+        if not self.system.shots:
+            return None
+        return {
+            "count": self.system.shots,
+            "from": self.system.shots_from,
+            "by": self.system.shots_by,
+            "seed": self.system.shots_seed,
+            "sha256": {place: shots.sha256 for place, shots in self.shots.items()},
+        }
+
+    def request(self, cell: Cell, index: int) -> dict[str, Any]:
+        """The whole request of one example."""
+        return self.backend.request(cell.prompt(index), cell.repeat)
+
+    def request_of(self, key: str) -> dict[str, Any]:
+        """The request of a pending key, made anew.
+
+        Raises:
+            TemplateError: it is another one than it was; its answer would be stored under another
+                key than it is looked up by.
+        """
+        request = self.request(*self.pending[key])
+        if request_key(request) != key:
+            raise TemplateError(
+                f"{self.template.path}: the template gives another prompt each time. "
+                f"Take out what is random or depends on the time."
+            )
+        return request
+
+    def worst(self, request: Mapping[str, Any]) -> int | None:
+        """The most that a request can cost, in nano-dollars; ``None`` if that is unknown."""
+        price = self.backend.price
+        return None if price is None else price.worst(request["body"])
+
+    def read(self, cell: Cell, index: int, reply: Reply) -> Prediction:
+        """A reply read into annotations, under the classes that the cell's schema knows."""
+        return FORMATS[self.system.format](
+            reply.text,
+            self.template.answers,
+            fields=cell.fields,
+            finish_reason=reply.finish_reason,
+            example_id=cell.block.examples[index].id,
+        )
+
+    def answered(self, cell: Cell) -> int:
+        """How many examples of a cell the store can answer already."""
+        return sum(key is not None and key not in self.pending for key in cell.keys)

@@ -1,0 +1,232 @@
+"""The one line of the program: plan, ask, read, write.
+
+Whatever was answered is in the store before it is used, so a run that dies is taken up again by
+running it once more: results are always read back from the store, in the order of the examples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+from harness.errors import OfflineError, UsageError, unknown
+from harness.experiment import Experiment
+from harness.models.protocol import Settings
+from harness.records import Status
+from harness.results.folder import (
+    RunFolder,
+    environment,
+    example_json,
+    json_line,
+)
+from harness.running.asking.ask import Outcomes, ask
+from harness.running.asking.progress import Progress
+from harness.running.budget import Budget, read_budget, refuse_unpriced
+from harness.running.plan import SystemPlan
+from harness.running.planning import Translators, load_blocks, make_plan
+from harness.running.recording import RunResult, manifest, prediction_rows
+from harness.running.translation_stage import refuse_failed, translate_missing
+from harness.store import Store
+
+#: Statuses whose answers can be asked anew; a call that failed is made again anyway.
+RETRIABLE = tuple(
+    str(s)
+    for s in Status
+    if s not in (Status.OK, Status.UNTRANSLATED, Status.UNSENT, Status.ERROR, Status.TOO_LONG)
+)
+
+
+def run(
+    experiment: Experiment,
+    *,
+    offline: bool = False,
+    refresh: bool = False,
+    retry: Sequence[str] = (),
+    limit: int | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    store: Store | Path | None = None,
+    progress: Progress | None = None,
+    budget: str | Decimal | None = None,
+    unpriced: bool = False,
+) -> RunResult:
+    """Ask what is not answered yet, read every answer, and write the results folder.
+
+    Args:
+        offline: ask no model; an answer that is not stored is an error.
+        refresh: ask everything anew; the old answers stay in the store behind the new. One that
+            was interrupted goes on where it stopped.
+        retry: statuses whose answers are asked anew (``"truncated"``, ``"refused"``, …).
+        limit: at most this many examples a language.
+        data_dir: a folder of local corpora.
+        out: the results folder; default beside the experiment file, of the same name.
+        store: the answer store or its file; default as ``HARNESS_CACHE`` says.
+        budget: dollars that this results folder's run may cost in all, in this call and in those
+            before it; the run stops before the call that might pass it.
+        unpriced: let models run under a budget whose price is unknown; it does not hold them.
+
+    Returns:
+        The folder and the counts of what was sent, cached and failed. A failed example does not
+        raise: its status says so.
+
+    Raises:
+        HarnessError: bad input, or a budget over calls of unknown price, before anything was
+            sent.
+        OfflineError: ``offline``, and answers are missing.
+        StoreError, RunFolderError: an answer or a result could not be written.
+    """
+    if refresh and retry:
+        raise UsageError("A refresh asks everything anew, a retry only some. Give one of them.")
+    if offline and (refresh or retry):
+        raise UsageError(
+            "Offline nothing is asked; a refresh or a retry asks anew. Give one of them."
+        )
+    for status in retry:
+        if status not in RETRIABLE:
+            raise UsageError("retry: " + unknown("status", status, RETRIABLE))
+    if limit is not None:
+        experiment = experiment.limited(limit)
+    work = partial(
+        _run,
+        experiment,
+        offline=offline,
+        refresh=refresh,
+        retry=frozenset(map(Status, retry)),
+        data_dir=Path(data_dir) if data_dir else None,
+        folder=results_folder(experiment, out),
+        store=store,
+        progress=progress or Progress(),
+        limit=None if budget is None else read_budget(budget),
+        unpriced=unpriced,
+    )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    # In a notebook a loop is running already, and a thread can have only one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
+def _run(
+    experiment: Experiment,
+    *,
+    offline: bool,
+    refresh: bool,
+    retry: frozenset[Status],
+    data_dir: Path | None,
+    folder: RunFolder,
+    store: Store | Path | None,
+    progress: Progress,
+    limit: int | None,
+    unpriced: bool,
+) -> RunResult:
+    blocks = load_blocks(experiment, data_dir=data_dir, progress=progress.downloading)
+    # A connection of its own: this may be another thread than the store's.
+    active = Store(store.path if isinstance(store, Store) else store, read_only=offline)
+    try:
+        started = folder.refresh_started() if refresh else None
+        since = (started or active.now()) if refresh or retry else None
+        active.not_before = since
+        translators = Translators(experiment, active)
+        outcomes = Outcomes()
+        budget = Budget()
+        if not offline:
+            if limit is not None and not unpriced:
+                refuse_unpriced(_asked(experiment, translators), experiment.price_table())
+            folder.prepare(experiment.name)
+            active.run = folder.start_paying(anew=refresh and started is None)
+            budget = Budget(limit, active.spent(active.run))
+            outcomes = translate_missing(translators, blocks, active, progress, budget)
+        plans = make_plan(
+            experiment,
+            blocks,
+            active,
+            translators=translators,
+            since=since,
+            retry=retry,
+            data_dir=data_dir,
+        )
+        refuse_failed(experiment, plans, outcomes)
+        if offline:
+            _refuse_missing(plans)
+            folder.prepare(experiment.name)
+        if refresh and since is not None:
+            folder.start_refresh(since)
+        if not (offline or outcomes.stopped):
+            ask(plans, active, progress, outcomes, budget)
+        progress.reading()
+        result = RunResult(
+            folder,
+            sent=len(outcomes.paid),
+            cost=outcomes.cost,
+            interrupted=outcomes.interrupted,
+            refused=outcomes.refused,
+            translated=outcomes.translated,
+            over_budget=outcomes.over_budget,
+        )
+        # Without its manifest a folder holds no run: half of one cannot be taken for a whole.
+        (folder.path / "manifest.json").unlink(missing_ok=True)
+        with folder.writing("experiment.toml") as file:
+            file.write(experiment.to_toml())
+        folder.write_json("environment.json", environment())
+        with folder.writing("examples.jsonl") as file:
+            for block in blocks:
+                for example in block.examples:
+                    file.write(json_line(example_json(example)))
+        with folder.writing("predictions.jsonl") as file:
+            for plan in plans:
+                for row in prediction_rows(plan, active, outcomes, result):
+                    file.write(json_line(row))
+        if result.complete:
+            folder.end_refresh()
+        folder.write_json("manifest.json", manifest(experiment, plans, blocks, result))
+    finally:
+        active.close()
+    return result
+
+
+def _asked(experiment: Experiment, translators: Translators) -> Iterator[tuple[str, Settings]]:
+    """Every model that a run may ask, with a name for it."""
+    for translator in translators.models:
+        yield "translation", translator.entry.settings
+    for system in experiment.systems:
+        yield system.name, system.settings
+
+
+def results_folder(experiment: Experiment, out: str | Path | None) -> RunFolder:
+    """Where an experiment's results go: ``out``, else beside its file, of the same name."""
+    if out is not None:
+        return RunFolder(Path(out))
+    if experiment.path is None:
+        return RunFolder(Path("runs") / experiment.name)
+    if RunFolder(experiment.path.parent).holds(experiment.path):
+        # The resolved file of a results folder: running it again renews that folder.
+        return RunFolder(experiment.path.parent)
+    return RunFolder(experiment.path.with_suffix(""))
+
+
+def _refuse_missing(plans: Sequence[SystemPlan]) -> None:
+    english = {
+        f"{plan.translation}: {waiting}": waiting
+        for plan in plans
+        if (waiting := sum(len(cell.waiting) for cell in plan.cells))
+    }
+    if english:
+        raise OfflineError(
+            f"Offline, and {sum(english.values())} translations are not in the store "
+            f"({', '.join(english)}). Run without --offline, or `harness translate FILE`, to make "
+            f"them, or import them with `harness cache import FILE`."
+        )
+    missing = {plan.system.name: len(plan.pending) for plan in plans if plan.pending}
+    if missing:
+        listed = ", ".join(f"{name}: {count}" for name, count in missing.items())
+        raise OfflineError(
+            f"Offline, and {sum(missing.values())} answers are not in the store ({listed}). Run "
+            f"without --offline to ask for them, import them with `harness cache import FILE`, or "
+            f"see `harness cache explain FILE` for what differs from the stored requests."
+        )

@@ -1,0 +1,237 @@
+"""Making the translations that a run needs and the store does not have.
+
+Before the plan is made: a prompt's key depends on the English in it. A local engine translates
+here, batch by batch; a model is asked as a system is, through the same :func:`ask`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.data.block import Block
+from harness.errors import TranslationError, UnknownNameError, UsageError, unknown
+from harness.experiment import Experiment, System
+from harness.records import Example, Prompt, Translation
+from harness.running.asking.ask import Outcomes, ask
+from harness.running.asking.progress import Progress
+from harness.running.budget import Budget
+from harness.running.plan import Cell, SystemPlan
+from harness.running.planning import Translators, load_blocks
+from harness.store import Store
+from harness.translation import English, ModelTranslator, NllbTranslator
+from harness.translation.flags import FLAGS
+from harness.translation.sources import write_file
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedRow:
+    """How far one dataset and language is: sentences in all, translated, and ``waiting`` to be.
+
+    What is neither has no translation. ``flags`` counts what looks wrong.
+    """
+
+    translation: str
+    dataset: str
+    language: str
+    sentences: int
+    translated: int
+    waiting: int
+    flags: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """What there is after translating; ``written`` counts the lines of the translation file,
+    which is written once nothing waits any more."""
+
+    rows: list[TranslatedRow]
+    outcomes: Outcomes
+    written: int = 0
+
+    @property
+    def failures(self) -> list[tuple[str, int]]:
+        """Why calls failed and how often, the most frequent three."""
+        messages = Counter(failure.message for failure in self.outcomes.failures.values())
+        return messages.most_common(3)
+
+    @property
+    def exit_code(self) -> int:
+        """130 interrupted, 2 a server refused everything, 3 translations are missing, else 0."""
+        if self.outcomes.interrupted:
+            return 130
+        if self.outcomes.refused:
+            return self.outcomes.refused[0].exit_code
+        return 3 if any(row.waiting for row in self.rows) else 0
+
+
+def translate_missing(
+    translators: Translators,
+    blocks: Sequence[Block],
+    store: Store,
+    progress: Progress,
+    budget: Budget | None = None,
+) -> Outcomes:
+    """Translate whatever the store does not have, one translator after the other.
+
+    An interrupt ends it; what was translated until then is stored.
+
+    Raises:
+        CheckpointError: a local model cannot be loaded, or does not know a language.
+        CredentialsError: a model needs a key that is not there; nothing was sent to it.
+        StoreError: a translation could not be stored.
+    """
+    outcomes = Outcomes()
+    for translator in translators.stored:
+        if outcomes.stopped:
+            break
+        if isinstance(translator, ModelTranslator):
+            asked_before = len(outcomes.paid)
+            ask([model_plan(translator, blocks)], store, progress, outcomes, budget)
+            outcomes.translated += len(outcomes.paid) - asked_before
+        elif isinstance(translator, NllbTranslator):
+            _make(translator, translator.missing(blocks), progress, outcomes)
+    return outcomes
+
+
+def translate(
+    experiment: Experiment,
+    store: Store,
+    *,
+    languages: Sequence[str] | None = None,
+    offline: bool = False,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Translated:
+    """Make the translations that an experiment's systems need, without asking the systems.
+
+    Args:
+        languages: only these, of those that the experiment has.
+        offline: make none; say what there is.
+        out: a translation file (:mod:`harness.translation.sources`) to write.
+
+    Raises:
+        UsageError: no system of the experiment uses English; or, with ``out``, they take it from
+            several places.
+        UnknownNameError: a language that the experiment does not have.
+        HarnessError: as :func:`translate_missing`.
+    """
+    progress = progress or Progress()
+    blocks = load_blocks(experiment, data_dir=data_dir, progress=progress.downloading)
+    for language in languages or ():
+        if language not in (known := [block.language for block in blocks]):
+            raise UnknownNameError("--language: " + unknown("language", language, known))
+    blocks = [block for block in blocks if not languages or block.language in languages]
+    translators = Translators(experiment, store)
+    if not translators.all:
+        raise UsageError(
+            "No system of this experiment uses English, so there is nothing to translate. "
+            "`harness ls prompts` lists the strategies that do."
+        )
+    if out is not None and len(translators.all) > 1:
+        listed = ", ".join(translator.identity for translator in translators.all)
+        raise UsageError(
+            f"--out: the systems take their English from several places ({listed}), and a "
+            f"translation file is of one. Give an experiment with one [translation]."
+        )
+    outcomes = Outcomes()
+    if not offline:
+        outcomes = translate_missing(translators, blocks, store, progress)
+    found = [(t, block, t.translate(block)) for t in translators.all for block in blocks]
+    rows = [_row(translator.identity, block, english) for translator, block, english in found]
+    written = 0
+    # A file that lacks what could still be made would pass for one that has all there is.
+    if out is not None and not any(row.waiting for row in rows):
+        written = write_file(out, [(block, english) for _, block, english in found])
+    return Translated(rows, outcomes, written)
+
+
+def _row(translation: str, block: Block, english: English) -> TranslatedRow:
+    made = [found for found in english.found if found is not None and found.text.strip()]
+    flags = Counter(flag for found in english.found if found is not None for flag in found.flags)
+    return TranslatedRow(
+        translation,
+        block.dataset.name,
+        block.language,
+        sentences=len(block.examples),
+        translated=len(made),
+        waiting=len(english.waiting),
+        flags={flag: flags[flag] for flag in FLAGS if flags[flag]},
+    )
+
+
+def _make(
+    translator: NllbTranslator,
+    requests: Mapping[str, Mapping[str, Any]],
+    progress: Progress,
+    outcomes: Outcomes,
+) -> None:
+    if not requests:
+        return
+    before = outcomes.translated
+
+    def told(done: int) -> None:
+        outcomes.translated = before + done
+        progress.translating(translator.name, done, len(requests))
+
+    told(0)
+    try:
+        translator.make(requests, told)
+    except KeyboardInterrupt:
+        outcomes.interrupted = True
+
+
+def model_plan(translator: ModelTranslator, blocks: Sequence[Block]) -> SystemPlan:
+    """What a model that translates is to be asked, in the form of a system's plan."""
+    entry = translator.entry
+    system = System(
+        name=f"translation by {entry.settings.model}",
+        backend=entry.backend,
+        strategy=translator.template.name,
+        wrap=entry.wrap,
+        settings=entry.settings,
+    )
+    plan = SystemPlan(system, translator.backend, translator.template, None, [], kind="translation")
+    for block in blocks:
+        missing = translator.missing([block])
+        nothing: list[Translation | None] = [None] * len(block.examples)
+        cell = Cell(block, partial(_prompt, translator, block), {}, nothing)
+        for index, asked in enumerate(translator.asked(block)):
+            key = asked[0][0] if asked else None
+            cell.keys.append(key)
+            if key in missing:
+                plan.pending.setdefault(key, (cell, index))
+        plan.cells.append(cell)
+    return plan
+
+
+def _prompt(translator: ModelTranslator, block: Block, example: Example, _: str | None) -> Prompt:
+    return translator.prompt(block, example.text)
+
+
+def refuse_failed(experiment: Experiment, plans: Sequence[SystemPlan], outcomes: Outcomes) -> None:
+    """Refuse to go on with sentences whose translation failed, where the experiment says so.
+
+    Raises:
+        TranslationError: a system's ``untranslatable`` is ``"error"`` and a translation failed.
+    """
+    for plan in plans:
+        if experiment.translation_of(plan.system).untranslatable != "error":
+            continue
+        failed = [
+            outcomes.failures[key]
+            for cell in plan.cells
+            for key in cell.waiting.values()
+            if key in outcomes.failures
+        ]
+        if failed:
+            raise TranslationError(
+                f"System '{plan.system.name}': {len(failed)} translations failed "
+                f'({failed[0].message}), and untranslatable = "error". The same command makes '
+                f"them again."
+            )

@@ -1,0 +1,257 @@
+"""A loopback server that speaks OpenAI's protocol over a backend: the script, or a local model.
+
+``POST /v1/chat/completions`` and ``/v1/completions`` answer, ``GET /v1/models`` lists the model,
+``GET /health`` says ok once the model is loaded, and ``GET /stats`` counts what was asked and
+answered, so that a test can tell whether anything was lost or paid for twice. A script's faults
+happen on the wire (:mod:`harness.serving.faults`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import EndpointError, UsageError
+from harness.models import BACKENDS, open_backend
+from harness.models.protocol import Settings
+from harness.serving.answerers import Answerer, Local, Scripted, dump
+from harness.serving.batch_routes import BatchDesk
+from harness.serving.faults import KINDS, WIRE
+from harness.serving.requests import Refusal, read_body
+from harness.serving.scripted import ScriptedSettings
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_LARGEST_REQUEST = 64 * 2**20
+# A hosted model is behind a server already.
+_SERVED = tuple(name for name in BACKENDS if name != "openai")
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the server has seen. A request is known by its exact bytes.
+
+    ``answered`` counts answers that were written to the end, by request; ``abandoned`` those
+    whose client had gone.
+    """
+
+    attempts: Counter[bytes] = field(default_factory=Counter)
+    answered: Counter[bytes] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    abandoned: int = 0
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts, as ``/stats`` gives them."""
+        return {
+            "requests": self.attempts.total(),
+            "distinct": len(self.attempts),
+            "answered": self.answered.total(),
+            "answered_twice": sum(count > 1 for count in self.answered.values()),
+            "faults": {kind: self.faults[kind] for kind in KINDS},
+            "abandoned": self.abandoned,
+            "in_flight": self.in_flight,
+            "most_in_flight": self.most_in_flight,
+        }
+
+
+class Server:
+    """The handlers over one model.
+
+    Raises:
+        UsageError: the backend cannot be served.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stats = Stats()
+        self.ready = False
+        self.answerer: Answerer
+        if isinstance(settings, ScriptedSettings):
+            self.answerer = Scripted(settings, self.stats.faults)
+        elif settings.backend in _SERVED:
+            self.answerer = Local(open_backend(settings), settings)
+        else:
+            raise UsageError(
+                f"Backend '{settings.backend}' cannot be served. Choices: {', '.join(_SERVED)}. "
+                f"A hosted model is behind a server already: ask that one."
+            )
+
+    def app(self) -> web.Application:
+        """The application, ready to be run."""
+        from aiohttp import web
+
+        app = web.Application(client_max_size=_LARGEST_REQUEST)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/v1/completions", self._complete)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/stats", self._stats)
+        BatchDesk(self.settings, self.answerer, self.stats).add_to(app)
+        return app
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        self.stats.in_flight += 1
+        self.stats.most_in_flight = max(self.stats.most_in_flight, self.stats.in_flight)
+        try:
+            return await self._answer(request)
+        except Refusal as refusal:
+            return _json(refusal.body, refusal.status, refusal.headers)
+        except (ConnectionError, asyncio.CancelledError):
+            # The client went away while it was being answered.
+            self.stats.abandoned += 1
+            raise
+        finally:
+            self.stats.in_flight -= 1
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        chat = request.path.endswith("/chat/completions")
+        sent = await request.read()
+        body = read_body(sent, chat=chat)
+        digest = hashlib.sha256(sent).digest()
+        attempt = self.stats.attempts[digest]
+        self.stats.attempts[digest] += 1
+        response = await self.answerer.answer(body, chat=chat, digest=digest, attempt=attempt)
+        if response.fault is not None:
+            return await WIRE[response.fault](request, response.content)
+        whole = _whole(response.content, 200, response.headers)
+        await whole.prepare(request)
+        await whole.write_eof()
+        self.stats.answered[digest] += 1
+        return whole
+
+    async def _models(self, _: web.Request) -> web.Response:
+        name, owner = self.settings.model, self.settings.backend
+        model = {"id": name, "object": "model", "created": 0, "owned_by": owner}
+        return _json({"object": "list", "data": [model]})
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return _json({"status": "ok"}) if self.ready else _json({"status": "loading"}, 503)
+
+    async def _stats(self, _: web.Request) -> web.Response:
+        return _json(self.stats.to_json() | self.answerer.counts())
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[tuple[str, Server]]:
+    """Run the server on this event loop; yields its base URL (with ``/v1``) and its handlers.
+
+    A local model is loaded when this yields. What is asked before waits; ``/health`` says 503.
+
+    Raises:
+        UsageError: the backend cannot be served.
+        CheckpointError: the model cannot be loaded.
+        EndpointError: it gives no answer, or the address cannot be listened on.
+    """
+    from aiohttp import web
+
+    server = Server(settings)
+    answerer = server.answerer
+    # A client that gives up leaves no handler behind: what it asked is not generated in vain.
+    runner = web.AppRunner(
+        server.app(),
+        access_log=None,
+        handle_signals=False,
+        handler_cancellation=True,
+        shutdown_timeout=answerer.grace_s,
+    )
+    await runner.setup()
+    try:
+        # First the address, since a large model loads for minutes.
+        site = web.TCPSite(runner, host, port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            raise EndpointError(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port "
+                f"(0 takes a free one)."
+            ) from None
+        await answerer.start()
+        server.ready = True
+        bound = runner.addresses[0]
+        name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        yield f"http://{name}:{bound[1]}/v1", server
+    finally:
+        await answerer.aclose()
+        await runner.cleanup()
+
+
+def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve until SIGINT or SIGTERM; prints the base URL once it can be used.
+
+    The first signal lets a local model finish what it is generating, the second does not.
+    Listens on this machine only unless another ``host`` is given: anyone who reaches the server
+    may use it, keys are not looked at.
+
+    Raises:
+        UsageError, CheckpointError, EndpointError: as :func:`running`.
+    """
+
+    async def main() -> None:
+        signals: asyncio.Queue[None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        async with running(settings, host, port) as (url, server):
+            # From here on: until the model is loaded a signal ends the process.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # Not on Windows, where an interrupt ends asyncio.run itself.
+                with contextlib.suppress(NotImplementedError):
+                    loop.add_signal_handler(number, signals.put_nowait, None)
+            print(f"Serving {settings.backend} '{settings.model}' at {url}", flush=True)
+            if isinstance(settings, ScriptedSettings):
+                print("Not a model: its answers come from a script.", file=sys.stderr, flush=True)
+            await signals.get()
+            drained = asyncio.ensure_future(server.answerer.drain())
+            again = asyncio.ensure_future(signals.get())
+            await asyncio.wait((drained, again), return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+            drained.cancel()
+
+    asyncio.run(main())
+
+
+def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return _whole(dump(body), status, headers)
+
+
+def _whole(content: bytes, status: int, headers: Mapping[str, str] | None) -> web.Response:
+    from aiohttp import web
+
+    return web.Response(
+        body=content, status=status, headers=headers, content_type="application/json"
+    )
+
+
+@contextlib.contextmanager
+def background(settings: Settings) -> Iterator[str]:
+    """Run the server on a thread of its own; yields its base URL.
+
+    Raises:
+        UsageError, CheckpointError, EndpointError: as :func:`running`.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    served = running(settings)
+    try:
+        url, _ = asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result()
+        try:
+            yield url
+        finally:
+            stopped = served.__aexit__(None, None, None)
+            asyncio.run_coroutine_threadsafe(stopped, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

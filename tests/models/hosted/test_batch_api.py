@@ -1,0 +1,284 @@
+"""The Batch API on the wire: the real SDK against the loopback server."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from harness.errors import CredentialsError, EndpointError
+from harness.models import settings_for
+from harness.models.hosted import batch_api
+from harness.models.hosted.batch_api import (
+    BatchAPI,
+    Remote,
+    Response,
+    TurnedAway,
+    Undone,
+    Unknown,
+    Unsure,
+    line_of,
+)
+from harness.models.hosted.openai_settings import OpenAISettings
+from harness.records import Failure
+from harness.serving.server import Server, running
+from harness.store.ledger import ENDED
+from tests.models.conftest import completion, handled_by
+
+URL = "/v1/chat/completions"
+Client = Callable[[BatchAPI, Server], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_api, "_BACKOFF_S", 0.001)
+
+
+def settings(url: str, **values: Any) -> OpenAISettings:
+    made = settings_for("openai", {"model": "m", "base_url": url} | values)
+    assert isinstance(made, OpenAISettings)
+    return made
+
+
+def with_api(client: Client, **values: Any) -> None:
+    async def main() -> None:
+        scripted = settings_for("scripted", {"model": "empty"} | values)
+        async with running(scripted) as (url, server):
+            api = BatchAPI(settings(url))
+            try:
+                await client(api, server)
+            finally:
+                await api.aclose()
+
+    asyncio.run(main())
+
+
+def requests(count: int, *, text: str = "hello", url: str = URL) -> io.BytesIO:
+    def body(number: int) -> dict[str, Any]:
+        return {"model": "m", "messages": [{"role": "user", "content": f"{text} {number}"}]}
+
+    return io.BytesIO(b"".join(line_of(f"{n:064x}", url, body(n)) for n in range(count)))
+
+
+async def until(api: BatchAPI, name: str, met: Callable[[Remote], Any]) -> Remote:
+    while True:
+        seen = await api.look(name)
+        if met(seen):
+            return seen
+        await asyncio.sleep(0.01)
+
+
+async def ended(api: BatchAPI, name: str) -> Remote:
+    return await until(api, name, lambda seen: seen.status in ENDED)
+
+
+async def read(api: BatchAPI, file: str | None) -> dict[str, Any]:
+    assert file is not None
+    with tempfile.TemporaryFile() as copy:
+        await api.download(file, copy)
+        return dict(found for line in copy if (found := api.read(line)) is not None)
+
+
+def test_from_upload_to_answers() -> None:
+    async def client(api: BatchAPI, server: Server) -> None:
+        # What separates lines elsewhere is a letter among others here.
+        file = await api.upload(requests(40, text="a\u2028b\x85c"))
+        created = await api.create(file, URL, "nonce-1")
+        assert created.status == "validating"
+        seen = await ended(api, created.id)
+        assert (seen.status, seen.done, seen.failed, seen.error_file) == ("completed", 40, 0, None)
+        answers = await read(api, seen.output_file)
+        assert sorted(answers) == [f"{n:064x}" for n in range(40)]
+        assert list(answers) != sorted(answers)
+        for answer in answers.values():
+            assert isinstance(answer, Response)
+            assert json.loads(answer.text) == answer.body
+            assert answer.body["usage"]["completion_tokens"] > 0
+        assert server.stats.answered.total() == len(server.stats.answered) == 40
+
+    with_api(client)
+
+
+def test_a_batch_is_found_by_our_own_name() -> None:
+    async def client(api: BatchAPI, server: Server) -> None:
+        file = await api.upload(requests(1))
+        made = [await api.create(file, URL, f"nonce-{n}") for n in range(3)]
+        found = await api.find("nonce-1", since=0)
+        assert found is not None
+        assert found.id == made[1].id
+        assert await api.find("nonce-7", since=0) is None
+
+    with_api(client)
+
+
+def test_a_second_batch_of_one_name_is_cancelled() -> None:
+    async def client(api: BatchAPI, server: Server) -> None:
+        file = await api.upload(requests(1))
+        first, second, third = [await api.create(file, URL, "same") for _ in range(3)]
+        for kept, found in ((second.id, second.id), (None, first.id), ("unlisted", None)):
+            seen = await api.find("same", since=0, kept=kept)
+            assert (seen and seen.id) == found
+        for name in (first.id, third.id):
+            assert (await api.look(name)).status in ("cancelling", "cancelled")
+
+    with_api(client, batch_latency_s=60)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"not json\n", "not parseable. (line 1)"),
+        (requests(1).getvalue() * 2, "is a duplicate. (line 2)"),
+        (requests(1, url="/v1/completions").getvalue(), f"of POST {URL}"),
+        (b"", "has no requests"),
+    ],
+)
+def test_a_file_that_is_not_taken(content: bytes, said: str) -> None:
+    async def client(api: BatchAPI, server: Server) -> None:
+        created = await api.create(await api.upload(io.BytesIO(content)), URL, "n")
+        seen = await ended(api, created.id)
+        assert seen.status == "failed"
+        assert said in seen.why
+
+    with_api(client)
+
+
+def test_expired_and_failed_lines() -> None:
+    async def client(api: BatchAPI, server: Server) -> None:
+        created = await api.create(await api.upload(requests(100)), URL, "n")
+        seen = await ended(api, created.id)
+        assert seen.status == "expired"
+        good, bad = await read(api, seen.output_file), await read(api, seen.error_file)
+        assert len(good) + len(bad) == 100
+        kinds = {
+            (outcome.status_code, outcome.message.split(":")[0])
+            for outcome in bad.values()
+            if isinstance(outcome, Undone)
+        }
+        assert kinds == {(500, "HTTP 500"), (None, "batch_expired")}
+
+    with_api(client, batch_error=0.2, batch_expire=0.2)
+
+
+def test_a_cancelled_batch_keeps_what_it_has() -> None:
+    async def client(api: BatchAPI, server: Server) -> None:
+        created = await api.create(await api.upload(requests(50)), URL, "n")
+        await until(api, created.id, lambda seen: seen.done)
+        assert (await api.cancel(created.id)).status == "cancelling"
+        seen = await ended(api, created.id)
+        assert seen.status == "cancelled"
+        good, bad = await read(api, seen.output_file), await read(api, seen.error_file)
+        assert len(good) == seen.done == server.stats.answered.total() < 50
+        assert len(good) + len(bad) == 50
+        with pytest.raises(EndpointError, match="Cannot cancel"):
+            await api.cancel(created.id)
+
+    with_api(client, batch_latency_s=1)
+
+
+def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
+    return json.dumps({"custom_id": key, "response": response, "error": error}).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        (b"", None),
+        (b"[1]", None),
+        (b"[" * 100_000, None),
+        (b'{"custom_id": 3}', None),
+        (row(), Undone("None: None")),
+        (row(error={"code": "batch_expired", "message": "late"}), Undone("batch_expired: late")),
+        (
+            row(response={"status_code": 500, "body": {"error": {"message": "oops"}}}),
+            Undone("HTTP 500: oops", 500),
+        ),
+        (
+            row(
+                response={
+                    "status_code": 400,
+                    "body": {"error": {"message": "m", "code": "context_length_exceeded"}},
+                }
+            ),
+            Failure("HTTP 400: m", 400, too_long=True),
+        ),
+        (
+            row(
+                response={
+                    "status_code": 400,
+                    "body": {"error": {"message": "m", "code": "content_filter"}},
+                }
+            ),
+            Failure("HTTP 400: m", 400, filtered=True),
+        ),
+    ],
+)
+def test_what_a_line_says(line: bytes, outcome: Failure | Undone | None) -> None:
+    api = BatchAPI(settings("http://127.0.0.1:1/v1"))
+    found = api.read(line)
+    assert found == (None if outcome is None else ("k", outcome))
+
+
+@pytest.mark.parametrize("status", [200, "200", None, 99, True])
+def test_a_line_without_a_completion_is_not_done(status: Any) -> None:
+    api = BatchAPI(settings("http://127.0.0.1:1/v1"))
+    found = api.read(row(response={"status_code": status, "body": {"error": None}}))
+    assert found is not None
+    assert isinstance(found[1], Undone)
+
+
+def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-4711")
+    api = BatchAPI(settings("http://127.0.0.1:1/v1"))
+    found = api.read(row(response={"status_code": 200, "body": completion("sk-secret-4711")}))
+    assert found is not None
+    assert isinstance(found[1], Response)
+    assert "4711" not in found[1].text
+
+
+def test_unknown_and_refused() -> None:
+    async def client(api: BatchAPI, server: Server) -> None:
+        with pytest.raises(Unknown, match="No batch found"):
+            await api.look("batch_x")
+        with pytest.raises(Unknown, match="No file found"):
+            await api.download("file-x", io.BytesIO())
+        with pytest.raises(EndpointError, match=r"No such File.*mode = \"live\""):
+            await api.create("file-x", URL, "n")
+
+    with_api(client)
+    with pytest.raises(CredentialsError):
+        BatchAPI(settings("https://api.openai.com/v1"))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(None, Unsure), (500, Unsure), (503, Unsure), (429, TurnedAway), (401, EndpointError)],
+)
+def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]) -> None:
+    """It is asked for once: whether to ask again is known to whoever can look for it."""
+    asked = 0
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if status is None:
+            assert request.transport is not None
+            request.transport.close()
+        return web.json_response({"error": {"message": "no"}}, status=status or 500)
+
+    async def main() -> None:
+        async with handled_by(refuse) as url:
+            api = BatchAPI(settings(url))
+            with pytest.raises(error) as raised:
+                await api.create("f", URL, "nonce")
+            assert type(raised.value) is error
+            await api.aclose()
+
+    asyncio.run(main())
+    assert asked == 1

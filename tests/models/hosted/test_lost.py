@@ -1,0 +1,149 @@
+"""Attempts that may have been charged though no answer came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from harness.errors import EndpointError
+from harness.models.hosted.client import OpenAIBackend
+from harness.records import Answer, Failure
+
+from .conftest import completion, handled_by
+from .hosting import drain, error_response, failure_of, hosted, requests_of, run
+
+Play = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def _drop(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.close()
+    return web.Response()
+
+
+async def _half(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b"{")
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def _hang(request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(5)
+    return web.Response()
+
+
+async def _garbled(request: web.Request) -> web.StreamResponse:
+    return web.Response(text='{"choices": [', content_type="application/json")
+
+
+async def _page(request: web.Request) -> web.StreamResponse:
+    return web.Response(text="<html>", content_type="text/html")
+
+
+async def _other(request: web.Request) -> web.StreamResponse:
+    return web.Response(body=b'"\xff"', headers={"Content-Type": "application/json"})
+
+
+def _turned_away(status: int) -> Play:
+    async def play(request: web.Request) -> web.StreamResponse:
+        return error_response(status, "no")
+
+    return play
+
+
+def _in_turn(*plays: Play) -> Play:
+    """So is each attempt answered, and all after them well."""
+    rest = iter(plays)
+
+    async def play(request: web.Request) -> web.StreamResponse:
+        following = next(rest, None)
+        return await following(request) if following else web.json_response(completion())
+
+    return play
+
+
+@pytest.mark.parametrize("play", [_drop, _half, _hang, _garbled, _page, _other])
+def test_an_attempt_that_got_nowhere_after_it_was_sent_is_lost(play: Play) -> None:
+    handler = _in_turn(play, _turned_away(429), play, _turned_away(503))
+    (answer,) = run(handler, timeout_s=0.3).values()
+    assert isinstance(answer, Answer)
+    assert answer.lost == 2
+
+
+def test_what_was_turned_away_is_not() -> None:
+    handler = _in_turn(*map(_turned_away, (429, 500, 503, 408, 409)))
+    (answer,) = run(handler).values()
+    assert isinstance(answer, Answer)
+    assert answer.lost == 0
+    assert failure_of(run(_in_turn(_turned_away(400)))).lost == 0
+
+
+def test_a_call_that_fails_for_good_says_how_many_it_lost() -> None:
+    turned_away = failure_of(run(_in_turn(_drop, _garbled, _turned_away(400))))
+    assert (turned_away.status_code, turned_away.attempts, turned_away.lost) == (400, 3, 2)
+    silent = failure_of(run(_in_turn(_turned_away(503), *[_drop] * 8)))
+    assert (silent.status_code, silent.attempts, silent.lost) == (None, 8, 7)
+
+
+def test_a_response_without_end_is_lost_too() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        for _ in range(34):
+            await response.write(b" " * 2**20)
+        return response
+
+    failure = failure_of(run(_in_turn(_garbled, endless)))
+    assert (failure.attempts, failure.lost) == (2, 2)
+
+
+def test_what_an_odd_answer_breaks_on_its_way_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(body: Any) -> bool:
+        raise LookupError
+
+    monkeypatch.setattr("harness.models.hosted.client.is_answer", broken)
+    assert failure_of(run(_in_turn())).lost == 1
+
+
+def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() -> None:
+    """Calls without an outcome, since the server is given up, are still told to who keeps."""
+    kept: list[Failure] = []
+
+    async def keep(batch: Any) -> None:
+        kept.extend(outcome for _, outcome in batch)
+
+    async def ask(backend: OpenAIBackend) -> None:
+        try:
+            with pytest.raises(EndpointError):
+                async for _ in backend.answers(requests_of(backend, 1), keep=keep):
+                    pass
+        finally:
+            await backend.aclose()
+
+    async def main() -> None:
+        await ask(hosted("http://127.0.0.1:1/v1"))
+        async with handled_by(_in_turn(*[_drop] * 8)) as url:
+            await ask(hosted(url))
+
+    asyncio.run(main())
+    assert [failure.lost for failure in kept] == [0, 8]
+
+
+def test_an_answer_reads_back_without_what_was_lost_before_it() -> None:
+    async def main() -> Answer | Failure:
+        async with handled_by(_in_turn(_garbled)) as url:
+            backend = hosted(url)
+            return (await drain(backend, requests_of(backend, 1)))[0]
+
+    answer = asyncio.run(main())
+    assert isinstance(answer, Answer)
+    assert json.loads(answer.response) == completion()
+    assert answer.lost == 1

@@ -1,0 +1,422 @@
+"""What goes over the wire, held against the openai SDK's own requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import EndpointError, UsageError
+from harness.models import open_backend, settings_for
+from harness.models.hosted.client import OpenAIBackend
+from harness.models.hosted.openai_settings import OpenAISettings
+from harness.models.hosted.transport import Wire, _encode, find_proxy, open_client
+from harness.records import Answer, Failure, Prompt
+
+from .conftest import Handler, completion, handled_by
+
+KEY = "sk-proj-Zq3x-very_secret-0123456789"
+_CHAT = {
+    "model": "gpt/4o é",
+    "messages": [{"role": "user", "content": 'a "b" \\n\n\u200b😀\u2028</'}],
+    "stop": ["x"],
+    "temperature": 0,
+    "top_p": 0.5,
+    "extra": {"nested": [None, True, 1e-7]},
+}
+_COMPLETION = {"model": "m", "prompt": "text", "max_tokens": 512}
+
+
+def _settings(url: str, **values: Any) -> OpenAISettings:
+    settings = settings_for("openai", {"model": "m", "base_url": url} | values)
+    assert isinstance(settings, OpenAISettings)
+    return settings
+
+
+def _backend(url: str, peers: tuple[OpenAIBackend, ...] = (), **values: Any) -> OpenAIBackend:
+    more = {"backoff_s": 0.001, "max_attempts": 8} | values
+    backend = open_backend(_settings(url, **more), peers=peers)
+    assert isinstance(backend, OpenAIBackend)
+    return backend
+
+
+def _requests(backend: OpenAIBackend, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number in range(count):
+        yield number, backend.request(Prompt("e", f"text {number}", ("result",), ""))
+
+
+async def _drain(backend: OpenAIBackend, count: int = 1) -> list[Answer | Failure]:
+    async with aclosing(backend.answers(_requests(backend, count))) as answers:
+        return [outcome async for _, outcome in answers]
+
+
+# The same requests as the SDK's
+
+
+async def _through_sdk(settings: OpenAISettings, body: dict[str, Any]) -> None:
+    import openai
+
+    client = open_client(settings, openai.DefaultAioHttpClient())
+    call: Callable[..., Awaitable[Any]]
+    call = client.chat.completions.create if "messages" in body else client.completions.create
+    known = {"model", "messages", "prompt", "temperature", "top_p", "stop", "max_tokens"}
+    extra = {name: value for name, value in body.items() if name not in known}
+    plain = {name: value for name, value in body.items() if name in known}
+    await call(**plain, extra_body=extra or None, timeout=17.5)
+    await client.close()
+
+
+@pytest.mark.parametrize("body", [_CHAT, _COMPLETION], ids=["chat", "completion"])
+@pytest.mark.parametrize(
+    ("values", "environment"),
+    [
+        ({}, {}),
+        ({}, {"OPENAI_API_KEY": KEY, "OPENAI_ORG_ID": "org-1", "OPENAI_PROJECT_ID": "proj-1"}),
+        ({"api_key_env": "LAB_KEY"}, {"LAB_KEY": KEY, "OPENAI_API_KEY": "another-key"}),
+        ({}, {"OPENAI_CUSTOM_HEADERS": "X-Gateway: token-2\nUser-Agent: mine\nHost: inner"}),
+        ({}, {"OPENAI_CUSTOM_HEADERS": f"Authorization: Basic {KEY}"}),
+        (
+            {"provider": "azure", "api_version": "2024-10-21"},
+            {"AZURE_OPENAI_API_KEY": KEY, "OPENAI_ORG_ID": "org-1"},
+        ),
+        ({"provider": "azure", "api_version": "1"}, {"AZURE_OPENAI_AD_TOKEN": KEY}),
+    ],
+    ids=["no key", "key", "other key", "headers", "authorization", "azure", "azure token"],
+)
+def test_requests_are_those_of_the_sdk(
+    body: dict[str, Any],
+    values: dict[str, Any],
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    got: list[tuple[str, str, list[tuple[str, str]], bytes]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        headers = sorted((name.lower(), value) for name, value in request.headers.items())
+        got.append((request.method, request.raw_path, headers, await request.read()))
+        return web.json_response(completion())
+
+    async def main() -> None:
+        async with handled_by(handler) as url:
+            settings = _settings(url, **values)
+            await _through_sdk(settings, body)
+            wire = Wire(open_client(settings))
+            path = "/chat/completions" if "messages" in body else "/completions"
+            for _ in range(2):
+                assert (await wire.post(path, body, 17.5)).status == 200
+            await wire.aclose()
+
+    asyncio.run(main())
+    sdk, first, second = got
+    assert json.loads(sdk[3]) == body
+    assert first == second == sdk
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=8,
+        ),
+    )
+)
+def test_bodies_have_the_bytes_of_the_sdk(body: dict[str, Any]) -> None:
+    from openai._utils._json import openapi_dumps
+
+    assert _encode(body).encode() == openapi_dumps(body)
+
+
+# The environment's proxies and certificates
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "proxy"),
+    [
+        ("https://h/v1", {}, None),
+        ("https://h/v1", {"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
+        ("http://h/v1", {"HTTPS_PROXY": "http://p:1"}, None),
+        ("http://h/v1", {"ALL_PROXY": "p:1"}, "http://p:1"),
+        ("https://h/v1", {"https_proxy": "http://u:w@p:1", "NO_PROXY": "other"}, "http://u:w@p:1"),
+        ("https://api.h:8443/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x,.h"}, None),
+        ("https://h:8443/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "h:8443"}, None),
+        ("https://h/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, None),
+    ],
+)
+def test_which_proxy_the_environment_names(
+    url: str, environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert find_proxy(url) == proxy
+
+
+@pytest.mark.parametrize(
+    ("variable", "proxy", "kind"),
+    [
+        ("ALL_PROXY", "socks5://u:proxy-secret@p:1", "socks5"),
+        ("all_proxy", "SOCKS4://p:1", "socks4"),
+        ("HTTPS_PROXY", "socks5h://p:1", "socks5h"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_before_anything_is_sent(
+    variable: str, proxy: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    backend = _backend("https://api.lab/v1")
+    for ask in (backend.check, lambda: asyncio.run(_drain(backend))):
+        with pytest.raises(UsageError) as error:
+            ask()
+        message = str(error.value)
+        assert message.startswith(f"{variable}: a proxy of the kind {kind}:// cannot be used")
+        assert "NO_PROXY=api.lab" in message
+        assert "proxy-secret" not in message
+    monkeypatch.setenv("NO_PROXY", "api.lab")
+    backend.check()
+
+
+def test_a_proxy_carries_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[tuple[str, str | None]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        got.append((request.host, request.headers.get("Proxy-Authorization")))
+        return web.json_response(completion())
+
+    async def main() -> None:
+        async with handled_by(handler) as url:
+            host = url.removeprefix("http://").removesuffix("/v1")
+            monkeypatch.setenv("HTTP_PROXY", f"http://me:proxy-secret@{host}")
+            backend = _backend("http://nowhere.invalid/v1")
+            assert isinstance((await _drain(backend))[0], Answer)
+            await backend.aclose()
+
+    asyncio.run(main())
+    # me:proxy-secret
+    assert got == [("nowhere.invalid", "Basic bWU6cHJveHktc2VjcmV0")]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for localhost that nobody vouches for, with its key."""
+    path = tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-keyout", str(tmp_path / "key.pem"), "-out", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "key.pem").read_text())
+    return path
+
+
+@asynccontextmanager
+async def _secure(handler: Handler, certificate: Path) -> AsyncIterator[str]:
+    """An HTTPS server; yields its base URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    app = web.Application()
+    app.router.add_post("/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    try:
+        yield f"https://localhost:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_certificates_are_checked(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response(completion())
+
+    async def main() -> None:
+        async with _secure(handler, certificate) as url:
+            stranger = _backend(url)
+            with pytest.raises(EndpointError, match=r"(?i)certificate"):
+                await _drain(stranger)
+            await stranger.aclose()
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            trusted = _backend(url)
+            assert isinstance((await _drain(trusted))[0], Answer)
+            await trusted.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_does_not_take_the_key_elsewhere(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response(status=status, headers={"Location": "http://127.0.0.1:1/v1/new"})
+
+    async def main() -> None:
+        async with handled_by(handler) as url:
+            backend = _backend(url)
+            with pytest.raises(EndpointError, match=f"HTTP {status}: moved to http://127.0.0.1:1"):
+                await _drain(backend)
+            await backend.aclose()
+
+    asyncio.run(main())
+    assert asked == ["/v1/chat/completions"]
+
+
+# Responses
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_compressed_responses_are_read(status: int) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        body: Any = completion(" [é]\n") if status == 200 else {"error": {"message": "no [é]"}}
+        response = web.json_response(body, status=status)
+        response.enable_compression()
+        return response
+
+    async def main() -> list[Answer | Failure]:
+        async with handled_by(handler) as url:
+            backend = _backend(url)
+            outcomes = await _drain(backend)
+            await backend.aclose()
+            return outcomes
+
+    (outcome,) = asyncio.run(main())
+    if isinstance(outcome, Answer):
+        assert json.loads(outcome.response) == completion(" [é]\n")
+    else:
+        assert outcome == Failure("HTTP 400: no [é]", 400)
+
+
+def test_an_endless_response_is_not_read_to_its_end() -> None:
+    written = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal written
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            for _ in range(100):
+                await response.write(b" " * 2**20)
+                written += 1
+        return response
+
+    async def main() -> list[Answer | Failure]:
+        async with handled_by(handler) as url:
+            backend = _backend(url)
+            outcomes = await _drain(backend)
+            await backend.aclose()
+            return outcomes
+
+    (failure,) = asyncio.run(main())
+    assert isinstance(failure, Failure)
+    assert "more than 32 MB" in failure.message
+    assert failure.attempts == 1
+    assert 32 <= written < 64
+
+
+# One line for all systems of an endpoint and key
+
+
+def test_systems_share_a_line_where_server_and_key_are_the_same() -> None:
+    first = _backend("http://h/v1", concurrency=3)
+    same = _backend("http://H:80/v1/", (first,), model="other", provider="lab", temperature=1.0)
+    assert same.line is first.line
+    for other in (
+        _backend("http://h/v2", (first,)),
+        _backend("http://h/v1", (first,), api_key_env="ANOTHER"),
+        _backend("http://h/v1", (first,), provider="azure", api_version="1"),
+    ):
+        assert other.line is not first.line
+    scripted = open_backend(settings_for("scripted", {}))
+    backend = open_backend(_settings("http://h/v1"), peers=[scripted, first])
+    assert isinstance(backend, OpenAIBackend)
+    assert backend.line is first.line
+
+
+def test_a_line_lives_longer_than_an_event_loop() -> None:
+    clients: list[set[Any]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        clients[-1].add(request.transport.get_extra_info("peername"))
+        return web.json_response(completion())
+
+    async def main(url: str, *backends: OpenAIBackend) -> None:
+        clients.append(set())
+        for backend in backends:
+            outcomes = await _drain(backend, 5)
+            assert all(isinstance(outcome, Answer) for outcome in outcomes)
+        for backend in backends:
+            await backend.aclose()
+
+    async def serving() -> None:
+        async with handled_by(handler) as url:
+            first = _backend(url, concurrency=1)
+            second = _backend(url, (first,), concurrency=1, model="other")
+            for _ in range(2):
+                await asyncio.to_thread(asyncio.run, main(url, first, second))
+
+    asyncio.run(serving())
+    # One connection for both systems in each loop.
+    assert [len(seen) for seen in clients] == [1, 1]
+
+
+def test_closing_one_system_leaves_the_connections_to_its_peer() -> None:
+    clients: set[Any] = set()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        clients.add(request.transport.get_extra_info("peername"))
+        return web.json_response(completion())
+
+    async def main() -> None:
+        async with handled_by(handler) as url:
+            first = _backend(url, concurrency=1)
+            second = _backend(url, (first,), concurrency=1)
+            await _drain(first)
+            await _drain(second)
+            await first.aclose()
+            await _drain(second)
+            await second.aclose()
+
+    asyncio.run(main())
+    assert len(clients) == 1
+
+
+def test_nothing_that_is_shown_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response(completion())
+
+    async def main() -> str:
+        async with handled_by(handler) as url:
+            backend = _backend(url)
+            await _drain(backend)
+            wire = backend.line.wire(backend)
+            shown = repr(backend) + repr(backend.line) + repr(wire)
+            shown += "".join(map(repr, vars(wire).values()))
+            await backend.aclose()
+            return shown
+
+    assert "Zq3x" not in asyncio.run(main())

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from harness.models.pace import calls
+from harness.models.pace.limiter import Pace
+
+from . import virtual
+
+
+def _counted(count: int, pulled: list[int]) -> Iterator[tuple[int, int]]:
+    for number in range(count):
+        pulled.append(number)
+        yield number, number
+
+
+def test_everything_comes_back_once_and_never_more_than_the_concurrency_is_under_way() -> None:
+    under_way = most = 0
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        nonlocal under_way, most
+        sent = await turn.attempt()
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001 * (number % 3))
+        under_way -= 1
+        sent.back()
+        return number * 2
+
+    async def main() -> dict[int, int]:
+        return {key: result async for key, result in calls.stream(_counted(200, []), call, 7)}
+
+    assert asyncio.run(main()) == {n: 2 * n for n in range(200)}
+    assert most == 7
+
+
+def test_requests_are_pulled_only_when_a_call_can_start() -> None:
+    pulled: list[int] = []
+    ahead = []
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        await turn.attempt()
+        await asyncio.sleep(0)
+        return number
+
+    async def closing() -> None:
+        stream = calls.stream(_counted(100_000, pulled), call, 5)
+        async with aclosing(stream):
+            taken = 0
+            async for _ in stream:
+                taken += 1
+                # A slow consumer: whatever can happen without it has happened.
+                await asyncio.sleep(0.001)
+                ahead.append(len(pulled) - taken)
+                if taken == 50:
+                    return
+
+    asyncio.run(closing())
+    # Answered, not yet handed over, and in flight: together never more than the slots.
+    assert max(ahead) <= 5
+    assert len(pulled) <= 55
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_waits_for_a_limit_is_no_more_than_the_slots(late: bool) -> None:
+    pulled: list[int] = []
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        if late:
+            await asyncio.sleep(0.01)
+        sent = await turn.attempt()
+        sent.back()
+        return number
+
+    async def main(clock: virtual.Clock) -> None:
+        stream = calls.stream(_counted(10_000, pulled), call, Pace(64, rpm=60, clock=clock))
+        async with aclosing(stream):
+            taken = 0
+            async for _ in stream:
+                taken += 1
+                assert len(pulled) <= taken + 64
+                if taken == 100:
+                    break
+        assert clock() == pytest.approx(1100, abs=2)
+
+    virtual.run(main)
+
+
+def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> None:
+    kept: list[list[tuple[int, int]]] = []
+    seen: list[int] = []
+    most = under_way = 0
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        nonlocal under_way, most
+        sent = await turn.attempt()
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(1)
+        sent.back()
+        return number
+
+    async def keep(batch: Sequence[tuple[int, int]]) -> None:
+        nonlocal under_way
+        assert not {number for number, _ in batch} & set(seen)
+        await asyncio.sleep(5)
+        # Not kept until now: its slots are still taken.
+        under_way -= len(batch)
+        kept.append(list(batch))
+
+    async def main(clock: virtual.Clock) -> None:
+        async for number, result in calls.stream(_counted(40, []), call, 8, keep=keep):
+            assert number == result
+            assert (number, number) in kept[-1]
+            seen.append(number)
+
+    virtual.run(main)
+    assert sorted(seen) == list(range(40))
+    assert [number for batch in kept for number, _ in batch] == seen
+    assert [len(batch) for batch in kept] == [8] * 5
+    assert most == 8
+
+
+def test_a_batch_that_cannot_be_kept_ends_the_stream() -> None:
+    async def call(number: int, turn: calls.Turn) -> int:
+        await turn.attempt()
+        return number
+
+    async def keep(batch: Sequence[tuple[int, int]]) -> None:
+        raise OSError("disk full")
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="disk full"):
+            await anext(calls.stream(_counted(40, []), call, 8, keep=keep))
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+
+
+def test_a_sleeping_retry_holds_no_slot() -> None:
+    order: list[str] = []
+
+    async def call(name: str, turn: calls.Turn) -> str:
+        await turn.attempt()
+        if name == "sleeper":
+            await turn.nap(0.1)
+            await turn.attempt()
+        order.append(name)
+        return name
+
+    async def main() -> list[str]:
+        requests = [(name, name) for name in ["sleeper", *"abcdefgh"]]
+        return [key async for key, _ in calls.stream(requests, call, 1)]
+
+    assert asyncio.run(main()) == [*"abcdefgh", "sleeper"]
+    assert order == [*"abcdefgh", "sleeper"]
+
+
+def test_sleepers_are_bounded_too() -> None:
+    pulled: list[int] = []
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        await turn.attempt()
+        await turn.nap(30)
+        return number
+
+    async def main() -> None:
+        stream = calls.stream(_counted(100_000, pulled), call, 4)
+        async with aclosing(stream):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await anext(stream)
+
+    asyncio.run(main())
+    assert len(pulled) == 16
+
+
+def test_a_pace_is_whole_again_after_each_stream() -> None:
+    """Streams that end, are left, fail, and are stopped; on one loop after the other."""
+    pace = Pace(4)
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        sent = await turn.attempt()
+        await asyncio.sleep(0.001)
+        if number == 7:
+            raise LookupError
+        if number % 3:
+            sent.back()
+        if number % 5 == 0:
+            await turn.nap(0.001)
+            await turn.attempt()
+        return number
+
+    async def main(count: int, leave_at: int, stop_at: int) -> None:
+        stop = asyncio.Event()
+        stream = calls.stream(_counted(count, []), call, pace, stop)
+        async with aclosing(stream):
+            async for number, _ in stream:
+                if number == stop_at:
+                    stop.set()
+                if number == leave_at:
+                    break
+
+    for count, leave_at, stop_at in [(7, -1, -1), (7, 3, -1), (7, -1, 2), (7, -1, -1)]:
+        asyncio.run(main(count, leave_at, stop_at))
+        assert pace.free == 4
+    with pytest.raises(LookupError):
+        asyncio.run(main(20, -1, -1))
+    assert pace.free == 4
+
+
+def test_two_streams_share_a_pace() -> None:
+    most = under_way = 0
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        nonlocal most, under_way
+        sent = await turn.attempt()
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(1)
+        under_way -= 1
+        sent.back()
+        return number
+
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(4, clock=clock)
+
+        async def drain(count: int) -> int:
+            return len([key async for key, _ in calls.stream(_counted(count, []), call, pace)])
+
+        assert await asyncio.gather(drain(40), drain(3)) == [40, 3]
+
+    virtual.run(main)
+    assert most == 4
+
+
+def test_closing_early_cancels_what_is_under_way() -> None:
+    ended: list[str] = []
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        try:
+            await turn.attempt()
+            await asyncio.sleep(0.01 if number == 0 else 30)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return number
+
+    async def main() -> None:
+        stream = calls.stream(_counted(10, []), call, 4)
+        async with aclosing(stream):
+            async for _ in stream:
+                break
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+    assert len(ended) == 3
+
+
+def test_stopping_waits_for_what_is_in_flight_and_gives_up_the_rest() -> None:
+    async def call(number: int, turn: calls.Turn) -> int:
+        sent = await turn.attempt()
+        await asyncio.sleep(2)
+        sent.back()
+        if number % 2:
+            await turn.nap(1000)
+            await turn.attempt()
+        return number
+
+    async def main(clock: virtual.Clock) -> list[int]:
+        stop = asyncio.Event()
+        # Six at once, and then one a minute: the seventh waits for the limit.
+        pace = Pace(8, rpm=1, clock=clock)
+        pace._requests._level = 6  # type: ignore[union-attr]
+        asyncio.get_running_loop().call_later(1, stop.set)
+        keys = [key async for key, _ in calls.stream(_counted(100, []), call, pace, stop)]
+        assert clock() == 1002
+        return keys
+
+    assert sorted(virtual.run(main)) == [0, 2, 4]
+
+
+def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
+    async def call(number: int, turn: calls.Turn) -> int:
+        await turn.attempt()
+        if number == 3:
+            raise LookupError("three")
+        return number
+
+    def broken() -> Iterator[tuple[int, int]]:
+        yield 0, 0
+        raise KeyError("source")
+
+    async def drain(requests: Iterator[tuple[int, int]]) -> None:
+        async for _ in calls.stream(requests, call, 2):
+            pass
+
+    with pytest.raises(LookupError, match="three"):
+        asyncio.run(drain(_counted(10, [])))
+    with pytest.raises(KeyError, match="source"):
+        asyncio.run(drain(broken()))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
+    pulled: list[int] = []
+    stored: list[int] = []
+
+    async def keep(batch: Sequence[tuple[int, int]]) -> None:
+        stored.extend(key for key, _ in batch)
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        await turn.attempt()
+        await asyncio.sleep(0)
+        if number == 0:
+            raise LookupError("zero")
+        return number
+
+    keys = []
+
+    async def main() -> None:
+        stream = calls.stream(_counted(100, pulled), call, 4, keep=keep if kept else None)
+        async for key, _ in stream:
+            keys.append(key)
+
+    with pytest.raises(LookupError, match="zero"):
+        asyncio.run(main())
+    assert keys == [1, 2, 3]
+    assert stored == (keys if kept else [])
+    # And nothing more is sent.
+    assert pulled == [0, 1, 2, 3]
+
+
+def test_making_requests_lets_others_run() -> None:
+    """A thousand slow requests are not made in one go, whatever the slots."""
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        clock = asyncio.get_running_loop().time
+        while True:
+            before = clock()
+            await asyncio.sleep(0)
+            longest = max(longest, clock() - before)
+
+    async def call(number: int, turn: calls.Turn) -> int:
+        await turn.attempt()
+        return number
+
+    def slow(clock: virtual.Clock) -> Iterator[tuple[int, int]]:
+        for number in range(1000):
+            clock.now += 0.0004
+            yield number, number
+
+    async def main(clock: virtual.Clock) -> None:
+        watching = asyncio.ensure_future(watch())
+        assert len([key async for key, _ in calls.stream(slow(clock), call, 1000)]) == 1000
+        watching.cancel()
+
+    virtual.run(main)
+    assert longest < 0.003

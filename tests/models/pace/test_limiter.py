@@ -1,0 +1,324 @@
+"""Slots, pauses, queues: one pace for all calls to an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.models.pace.limiter import Pace, Pass, Quota, Stopped
+
+from . import virtual
+
+
+async def _settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 20),
+    st.lists(
+        st.tuples(st.floats(0, 2), st.floats(0, 2), st.booleans(), st.booleans()), max_size=60
+    ),
+)
+def test_slots_are_never_more_than_the_ceiling(
+    ceiling: int, calls: list[tuple[float, float, bool, bool]]
+) -> None:
+    """Calls take a while, are kept a while, are turned away, or are cancelled at any time."""
+
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(ceiling, rpm=300, tpm=30_000, clock=clock)
+        stop = asyncio.Event()
+        held = 0
+
+        async def call(takes: float, kept: float, throttled: bool) -> None:
+            nonlocal held
+            sent = await pace.enter(100, stop)
+            held += 1
+            assert held <= ceiling
+            try:
+                await asyncio.sleep(takes)
+                sent.back(used=50, throttled=throttled, retry_after=0.5 if throttled else None)
+                await asyncio.sleep(kept)
+            finally:
+                held -= 1
+                sent.release()
+                sent.release()
+
+        tasks = []
+        for takes, kept, throttled, cancelled in calls:
+            tasks.append(asyncio.ensure_future(call(takes, kept, throttled)))
+            if cancelled:
+                asyncio.get_running_loop().call_later(takes + kept / 2, tasks[-1].cancel)
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+        # Every slot came back, and nobody is left behind.
+        assert held == 0
+        assert pace._held == pace._in_flight == pace._tokens_in_flight == 0
+        assert len(asyncio.all_tasks()) == 1
+
+    virtual.run(main)
+
+
+def test_who_waits_is_let_in_in_the_order_of_asking_the_large_ones_too() -> None:
+    async def main(clock: virtual.Clock) -> list[int]:
+        pace = Pace(100, tpm=60_000, clock=clock)
+        stop = asyncio.Event()
+        order: list[int] = []
+
+        async def call(number: int) -> None:
+            # One in five is larger than what the bucket holds.
+            sent = await pace.enter(2_000 if number % 5 == 0 else 10, stop)
+            order.append(number)
+            sent.back()
+            sent.release()
+
+        await asyncio.gather(*(call(number) for number in range(50)))
+        assert clock() - 1000 == pytest.approx((10 * 2_000 + 40 * 10) / 1000, abs=3)
+        return order
+
+    assert virtual.run(main) == list(range(50))
+
+
+@pytest.mark.parametrize("waiters", [256, 5000])
+def test_each_admission_looks_at_few_of_those_who_wait(
+    waiters: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look = Pace._delay
+
+    def counted(self: Pace, tokens: int) -> float:
+        nonlocal looks
+        looks += 1
+        return look(self, tokens)
+
+    monkeypatch.setattr(Pace, "_delay", counted)
+
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(10_000, rpm=60_000, clock=clock)
+
+        async def call() -> None:
+            sent = await pace.enter(0, asyncio.Event())
+            sent.back()
+            sent.release()
+
+        await asyncio.gather(*(call() for _ in range(waiters)))
+
+    virtual.run(main)
+    assert looks < 5 * waiters
+
+
+def test_a_pause_holds_for_all_and_ends_when_the_server_said() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(32, clock=clock)
+        stop = asyncio.Event()
+        sent = [await pace.enter(0, stop) for _ in range(32)]
+        for each in sent[:8]:
+            each.back(throttled=True, retry_after=7.0)
+        # One of the same lot that asks for more makes it longer, one that asks for less does not.
+        sent[8].back(throttled=True, retry_after=9.0)
+        sent[9].back(throttled=True, retry_after=1.0)
+        for each in sent:
+            each.back()
+            each.release()
+        before = clock()
+        probes = [await pace.enter(0, stop) for _ in range(pace.window)]
+        assert clock() - before == pytest.approx(9.0)
+        assert len(probes) == 2
+        # The storm goes on, which one refusal tells now; then answers come.
+        probes[0].back(throttled=True, retry_after=2.0)
+        for each in probes:
+            each.back(throttled=True)
+            each.release()
+        before = clock()
+        for _ in range(3):
+            again = await pace.enter(0, stop)
+            again.back()
+            again.release()
+        assert clock() - before == pytest.approx(2.0)
+
+    virtual.run(main)
+
+
+def test_without_a_retry_after_pauses_grow() -> None:
+    async def main(clock: virtual.Clock) -> list[float]:
+        pace = Pace(8, clock=clock)
+        stop = asyncio.Event()
+        for each in [await pace.enter(0, stop) for _ in range(8)]:
+            each.back(throttled=True)
+            each.release()
+        waited = []
+        for _ in range(8):
+            before = clock()
+            probe = await pace.enter(0, stop)
+            waited.append(clock() - before)
+            probe.back(throttled=True)
+            probe.release()
+        return waited
+
+    assert virtual.run(main) == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30])
+
+
+def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(2, clock=clock)
+        for storm in range(2_000):
+            before = clock()
+            probe = await pace.enter(0, asyncio.Event())
+            assert storm < 10 or clock() - before == pytest.approx(30)
+            probe.back(throttled=True)
+            probe.release()
+
+    virtual.run(main)
+
+
+def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(1, tpm=60_000, clock=clock)
+        stop = asyncio.Event()
+        first = await pace.enter(0, stop)
+        # As much as can be taken at once.
+        waiting = asyncio.ensure_future(pace.enter(600, stop))
+        await _settle()
+        first.release()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert pace._tokens_in_flight == pace._held == pace._in_flight == 0
+        await pace.enter(600, stop)
+        assert clock() == 1000.0
+
+    virtual.run(main)
+
+
+def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(8, tpm=60_000, clock=clock)
+        stop = asyncio.Event()
+        await pace.enter(600, stop)
+        large = asyncio.ensure_future(pace.enter(600, stop))
+        small = asyncio.ensure_future(pace.enter(10, stop))
+        await _settle()
+        assert not small.done()
+        large.cancel()
+        assert isinstance(await small, Pass)
+        assert clock() == 1000.0
+
+    virtual.run(main)
+
+
+def test_a_server_that_asks_for_hours_does_not_hold_up_the_rest() -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(8, clock=clock)
+        for _ in range(20):
+            sent = await pace.enter(0, asyncio.Event())
+            sent.back(throttled=True, retry_after=86_400.0)
+            sent.release()
+        assert clock() == 1000.0
+
+    virtual.run(main)
+
+
+@pytest.mark.parametrize("why", ["slot", "limit", "pause", "quota"])
+def test_stop_ends_every_wait_at_once(why: str) -> None:
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(4, rpm=1 if why == "limit" else None, clock=clock)
+        stop, other = asyncio.Event(), asyncio.Event()
+        sent = [await pace.enter(0, stop) for _ in range(1 if why == "limit" else 4)]
+        quota = Quota(remaining_requests=0, reset_requests_s=50.0)
+        if why != "slot":
+            for each in sent:
+                each.back(
+                    throttled=why == "pause",
+                    retry_after=50.0,
+                    quota=quota if why == "quota" else None,
+                )
+                each.release()
+        waiting = [asyncio.ensure_future(pace.enter(0, stop)) for _ in range(20)]
+        another = asyncio.ensure_future(pace.enter(0, other))
+        await _settle()
+        assert not any(task.done() for task in waiting)
+        before = clock()
+        stop.set()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(outcome, Stopped) for outcome in outcomes)
+        assert clock() == before
+        with pytest.raises(Stopped):
+            await pace.enter(0, stop)
+        # Who waits under another event waits on, and gets in.
+        assert not another.done()
+        for each in sent:
+            each.release()
+        assert isinstance(await another, Pass)
+        await _settle()
+        assert len(asyncio.all_tasks()) == 1
+
+    virtual.run(main)
+
+
+def test_one_pace_serves_several_event_loops_one_after_the_other() -> None:
+    clock = virtual.Clock()
+    pace = Pace(4, rpm=60, clock=clock)
+
+    async def half(_: virtual.Clock) -> float:
+        started = clock()
+        stop = asyncio.Event()
+        for _ in range(30):
+            sent = await pace.enter(0, stop)
+            sent.back()
+            sent.release()
+        # Somebody still waits when the loop ends.
+        task = asyncio.ensure_future(pace.enter(0, stop))
+        await asyncio.sleep(0)
+        assert not task.done()
+        return clock() - started
+
+    assert virtual.run(half, clock) == pytest.approx(29, abs=0.1)
+    assert virtual.run(half, clock) == pytest.approx(30, abs=0.1)
+
+
+def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    jumps = iter(range(10**9, 0, -(10**6)))
+    monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
+    pace = Pace(8, rpm=6_000_000, tpm=6e9)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for _ in range(500):
+            sent = await pace.enter(10, stop)
+            sent.back(
+                used=5,
+                quota=Quota(remaining_requests=3, reset_requests_s=0.001, limit_requests=50),
+            )
+            sent.release()
+
+    asyncio.run(main())
+
+
+def test_another_system_makes_limits_stricter_and_never_looser() -> None:
+    async def rate(pace: Pace, clock: virtual.Clock) -> float:
+        started = clock()
+        for _ in range(61):
+            sent = await pace.enter(0, asyncio.Event())
+            sent.back()
+            sent.release()
+        return 60 / (clock() - started) * 60
+
+    async def main(clock: virtual.Clock) -> None:
+        pace = Pace(8, clock=clock)
+        pace.adjust(16, 120, None)
+        assert pace.ceiling == 16
+        assert await rate(pace, clock) == pytest.approx(120, rel=0.03)
+        pace.adjust(4, 60, None)
+        assert await rate(pace, clock) == pytest.approx(60, rel=0.03)
+        pace.adjust(4, 600, 10_000)
+        assert await rate(pace, clock) == pytest.approx(60, rel=0.03)
+        assert pace.counts_tokens
+        assert pace.free == 4
+
+    virtual.run(main)

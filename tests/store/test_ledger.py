@@ -1,0 +1,181 @@
+"""The ledger: a key is out once, and its answer is stored once, whoever is at it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from harness.store import Store, request_key
+from harness.store.claims import Claimant
+from harness.store.holders import here
+from harness.store.ledger import CREATING, SUBMITTING, Address, Ledger
+from tests.helpers.stored_answers import answer, put, request
+
+ADDRESS = Address(
+    "openai",
+    "gpt-4o",
+    "/v1/chat/completions",
+    "https://api.openai.com/v1",
+    None,
+    "OPENAI_API_KEY",
+)
+KEYS = [request_key(request(number)) for number in range(6)]
+
+
+def at_provider(ledger: Ledger, keys: list[str], remote: str = "batch_1") -> int:
+    number = ledger.begin(ADDRESS)
+    assert ledger.claim(number, dict.fromkeys(keys, 10)) == set(keys)
+    assert ledger.create(number)
+    assert ledger.adopt(number, remote, "validating")
+    return number
+
+
+def test_a_key_is_out_once(store: Store) -> None:
+    ledger = Ledger(store)
+    first = at_provider(ledger, KEYS[:3])
+    second = ledger.begin(ADDRESS)
+    put(store, 3)
+    assert ledger.claim(second, dict.fromkeys(KEYS, 10)) == set(KEYS[4:])
+    assert ledger.held(KEYS) == {
+        first: dict.fromkeys(KEYS[:3], 10),
+        second: dict.fromkeys(KEYS[4:], 10),
+    }
+    # What is asked anew may have an older answer.
+    assert ledger.claim(second, {KEYS[3]: None}, since=datetime.now(UTC)) == {KEYS[3]}
+    batch = ledger.get(second)
+    assert batch is not None
+    assert (batch.requests, batch.waiting, batch.reserved) == (3, 3, None)
+
+
+def test_an_answer_is_stored_once_and_frees_its_key(store: Store) -> None:
+    ledger = Ledger(store)
+    number = at_provider(ledger, KEYS[:2])
+    entries = [(KEYS[n], request(n), answer(n)) for n in range(2)]
+    assert ledger.store(number, entries[:1], kind="completion") == {KEYS[0]}
+    assert ledger.store(number, entries, kind="completion") == {KEYS[1]}
+    assert ledger.store(number, entries, kind="completion") == set()
+    assert store.rows("SELECT count(*) FROM answers") == [(2,)]
+    assert ledger.batches() == []
+    (settled,) = ledger.batches(settled=True)
+    assert (settled.requests, settled.waiting, settled.reserved) == (2, 0, 0)
+
+
+def test_an_answer_of_unknown_cost_counts_as_the_most_it_may_be(path: Path) -> None:
+    with Store(path, run="r") as store:
+        ledger = Ledger(store)
+        number = at_provider(ledger, KEYS[:3])
+        entries = [(KEYS[n], request(n), answer(n, cost=c)) for n, c in enumerate((None, 3, None))]
+        ledger.store(number, [*entries[:2], entries[0]], kind="completion")
+        assert store.spent("r") == 13
+        ledger.store(number, entries, kind="completion")
+        assert store.spent("r") == 23
+
+
+def test_what_a_process_is_asking_for_is_not_given_to_a_batch(store: Store) -> None:
+    ledger = Ledger(store)
+    number, claimant = ledger.begin(ADDRESS), Claimant()
+    claimant.take(store, KEYS[:2])
+    assert ledger.elsewhere(KEYS) == set(KEYS[:2])
+    assert ledger.claim(number, dict.fromkeys(KEYS[:3], 10)) == ledger.keys(number) == {KEYS[2]}
+    with store.writing() as db:
+        # One of an earlier boot is gone.
+        host, _, namespace = here().rsplit("/", 2)
+        db.execute("UPDATE holders SET place = ?", (f"{host}/another/{namespace}",))
+    assert ledger.claim(number, dict.fromkeys(KEYS[:2], 10)) == set(KEYS[:2])
+    assert ledger.elsewhere(KEYS) == set()
+
+
+def test_a_batch_that_was_given_up_goes_no_further(store: Store) -> None:
+    ledger = Ledger(store)
+    number = ledger.begin(ADDRESS)
+    ledger.claim(number, dict.fromkeys(KEYS, None))
+    assert ledger.give_up(number)
+    assert ledger.held(KEYS) == {}
+    assert not ledger.create(number)
+    assert not ledger.adopt(number, "batch_1", "validating")
+    assert ledger.claim(number, dict.fromkeys(KEYS, None)) == set()
+    assert ledger.get(number) is None
+
+
+def test_a_batch_that_the_provider_has_is_not_given_up(store: Store) -> None:
+    ledger = Ledger(store)
+    number = at_provider(ledger, KEYS)
+    assert not ledger.give_up(number)
+    assert ledger.free(number, KEYS[:2]) == set(KEYS[:2])
+    assert ledger.free(number, KEYS[:3]) == {KEYS[2]}
+    assert ledger.abandon(number, "unknown") == 3
+    assert ledger.held(KEYS) == {}
+
+
+def test_the_steps_of_a_submission(store: Store) -> None:
+    ledger = Ledger(store)
+    number = ledger.begin(ADDRESS)
+    seen = []
+    for step in (
+        lambda: True,
+        lambda: ledger.create(number),
+        lambda: ledger.recall(number),
+        lambda: ledger.create(number) and ledger.create(number),
+        lambda: ledger.adopt(number, "batch_1", "validating"),
+    ):
+        assert step()
+        batch = ledger.get(number)
+        assert batch is not None
+        seen.append((batch.status, batch.remote))
+    assert seen == [
+        (SUBMITTING, None),
+        (CREATING, None),
+        (SUBMITTING, None),
+        (CREATING, None),
+        ("validating", "batch_1"),
+    ]
+    assert not ledger.adopt(number, "batch_2", "validating")
+    assert not ledger.create(number)
+    assert not ledger.recall(number)
+
+
+def test_whether_the_submitting_process_is_gone(store: Store) -> None:
+    ledger = Ledger(store)
+    number = ledger.begin(ADDRESS)
+
+    def orphaned(owner: str) -> bool:
+        with store.writing() as db:
+            db.execute("UPDATE batches SET owner = ?", (owner,))
+        batch = ledger.get(number)
+        assert batch is not None
+        return batch.orphaned
+
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert not orphaned(f"{here()}:{os.getpid()}")
+    assert orphaned(f"{here()}:{process.pid}")
+    assert not orphaned(f"another-{here()}:{process.pid}")
+
+
+@pytest.mark.parametrize("at_once", [4])
+def test_claims_from_many_connections(path: Path, at_once: int) -> None:
+    keys = [request_key(request(number)) for number in range(200)]
+    got: list[set[str]] = []
+
+    def claim() -> None:
+        with Store(path) as store:
+            ledger = Ledger(store)
+            number = ledger.begin(ADDRESS)
+            mine: set[str] = set()
+            for start in range(0, len(keys), 10):
+                mine |= ledger.claim(number, dict.fromkeys(keys[start : start + 10], 1))
+            got.append(mine)
+
+    threads = [threading.Thread(target=claim) for _ in range(at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(map(len, got)) == len(keys)
+    assert set().union(*got) == set(keys)
