@@ -162,7 +162,8 @@ def harness(*arguments: str | Path) -> list[str]:
 def hosted(folder: Path, prompts: int, latency: float, in_flight: int, rounds: int) -> None:
     """Figure 1."""
     from harness import load_experiment
-    from harness.running.planning import load_blocks, make_plan
+    from harness.running.blocks import load_blocks
+    from harness.running.planning import make_plan
     from harness.store import Store
 
     process, url = serve(latency)

@@ -18,7 +18,7 @@ from harness.models import open_backend, settings_for
 from harness.prompting.schema import load_schema
 from harness.prompting.templates import Renderer, find_template
 from harness.records import Answer
-from harness.results.folder import prediction_json
+from harness.results.lines import prediction_json
 from harness.scoring import count, examples_hash, resample
 from harness.serving.scripted import Script, ScriptedSettings
 from harness.store import request_key

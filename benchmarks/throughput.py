@@ -163,7 +163,8 @@ def measure(command: list[str], folder: Path, store: Path) -> Took:
 def write_bodies(folder: Path, file: Path) -> float:
     """The bodies of a run, a line each; returns their size in kB."""
     from harness import load_experiment
-    from harness.running.planning import load_blocks, make_plan
+    from harness.running.blocks import load_blocks
+    from harness.running.planning import make_plan
     from harness.store import Store
 
     experiment = load_experiment(file)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 __all__ = [
     "compare",
     "load_dataset",
@@ -21,6 +19,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": "harness.version",
     "compare": "harness.report.compare",
     "load_dataset": "harness.data",
     "load_experiment": "harness.experiment",
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from harness.reading.reply import parse_reply
     from harness.report.compare import compare, score
     from harness.running.runner import run
+    from harness.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> Any:

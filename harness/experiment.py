@@ -20,8 +20,8 @@ from harness.errors import ExperimentError, UsageError, unknown
 from harness.local.checkpoints import local_name
 from harness.models import settings_for
 from harness.models.prices import Prices, read_prices
-from harness.models.protocol import Settings, complaint
-from harness.results.folder import RunFolder
+from harness.models.protocol import Settings
+from harness.sections import complaint
 from harness.translation.settings import ReferenceEntry, TranslationEntry, parse_translation
 
 _T = TypeVar("_T", bound="_Section")
@@ -79,10 +79,15 @@ class System(_Section):
 
 
 class Experiment(_Section):
-    """A whole experiment. ``path`` is the file it was read from, if any."""
+    """A whole experiment.
+
+    ``name`` is what its results are known by: the name of its file without the suffix. ``path`` is
+    the file that it was read from, if any.
+    """
 
     datasets: tuple[DatasetEntry, ...]
     systems: tuple[System, ...]
+    name: str = "experiment"
     translation: TranslationEntry | None = None
     # As in a price file: provider, model, row.
     prices: Mapping[str, Mapping[str, Mapping[str, Any]]] = Field(default_factory=dict)
@@ -95,18 +100,6 @@ class Experiment(_Section):
     def price_table(self) -> Prices:
         """The experiment's own prices, which come before those of any file."""
         return read_prices(self.prices, "[prices]")
-
-    @property
-    def name(self) -> str:
-        """What its results are known by: the file's name without suffix.
-
-        A results folder's resolved file keeps the name of the file it came from.
-        """
-        if self.path is None:
-            return "experiment"
-        if RunFolder(self.path.parent).holds(self.path):
-            return str(RunFolder(self.path.parent).read_json("manifest.json")["experiment"])
-        return self.path.stem
 
     def limited(self, limit: int) -> Experiment:
         """The same experiment with at most so many examples a language.
@@ -230,6 +223,7 @@ def parse_experiment(document: Mapping[str, Any], *, path: Path | None = None) -
     return Experiment(
         datasets=datasets,
         systems=systems,
+        name=path.stem if path else "experiment",
         translation=_translation(translation, f"{where}: [translation]", base)
         if translation is not None
         else None,

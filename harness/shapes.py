@@ -43,3 +43,35 @@ def roles(annotation: Annotation) -> Iterator[tuple[str, tuple[str, ...]]]:
     for name, value in annotation.fields.items():
         if name not in ("mention", "subtype"):
             yield name, as_tuple(value)
+
+
+class Entity:
+    """A name, term or slot of the text."""
+
+    span: str
+
+
+class Value:
+    """A quantity, date or other value of the text."""
+
+    span: str
+
+
+class Relation:
+    """A relation between two entities of the text, directed."""
+
+    arg1: str
+    arg2: str
+
+
+class Event:
+    """An event of the text: its trigger, and roles as ``List[str]`` in the classes."""
+
+    mention: str
+
+
+BASES = {base.__name__: tuple(base.__annotations__) for base in (Entity, Value, Relation, Event)}
+
+
+# These fields hold one string; every other one is an event's role and holds several.
+SCALARS = frozenset({"span", "arg1", "arg2", "mention", "subtype"})

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import tiny_models
+
 
 @pytest.fixture(scope="session")
 def corpora() -> Path:
@@ -94,3 +96,32 @@ def harness(
         return Ran(code, caught.out, caught.err)
 
     return run
+
+
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, endpoint or price file of whoever runs the tests takes part in them."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "AZURE_OPENAI_", "HARNESS_")) or name.lower().endswith(
+            "_proxy"
+        ):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def _local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("local")
+
+
+@pytest.fixture
+def local_cache(_local: Path, monkeypatch: pytest.MonkeyPatch, own_environment: None) -> None:
+    """One cache of converted models for all tests of local backends."""
+    monkeypatch.setenv("HARNESS_CACHE", str(_local / "cache" / "answers.sqlite"))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(_local: Path) -> Path:
+    """A tiny GoLLIE-TF with random weights. Not to be changed."""
+    pytest.importorskip("torch")
+    return tiny_models.llama(_local / "llama")

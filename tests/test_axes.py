@@ -16,8 +16,8 @@ from harness import compare
 from harness.serving.tagger import answer
 from harness.store import Store
 from tests.conftest import Ran, Served
+from tests.helpers.loopback_server import completion
 from tests.helpers.thread_server import hosted
-from tests.models.conftest import completion
 
 Harness = Callable[..., Ran]
 Serve = Callable[..., Served]

@@ -56,7 +56,10 @@ def test_resolved_experiment_reads_back_as_itself(tmp_path: Path) -> None:
     experiment = load_experiment(file)
     again = tmp_path / "two.toml"
     again.write_text(experiment.to_toml())
-    assert load_experiment(again).model_copy(update={"path": experiment.path}) == experiment
+    resolved = load_experiment(again)
+    assert (resolved.name, experiment.name) == ("two", "one")
+    same = {"path": experiment.path, "name": experiment.name}
+    assert resolved.model_copy(update=same) == experiment
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,8 @@ def test_translation_tables_survive_the_round_trip(tmp_path: Path, keys: str) ->
     experiment = load_experiment(file)
     (tmp_path / "two.toml").write_text(experiment.to_toml())
     again = load_experiment(tmp_path / "two.toml")
-    assert again.model_copy(update={"path": experiment.path}) == experiment
+    same = {"path": experiment.path, "name": experiment.name}
+    assert again.model_copy(update=same) == experiment
     table = again.translation.table() if again.translation else {}
     assert table.items() >= tomllib.loads(keys).items()
     moved = experiment.at_address("lab", "http://127.0.0.1:10/v1").translation

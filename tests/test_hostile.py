@@ -15,8 +15,8 @@ from aiohttp import web
 
 from harness.terminal import unmarked, visible
 from tests.conftest import Ran
+from tests.helpers.loopback_server import completion
 from tests.helpers.thread_server import hosted
-from tests.models.conftest import completion
 
 Harness = Callable[..., Ran]
 

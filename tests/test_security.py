@@ -22,8 +22,8 @@ from harness.errors import EndpointError
 from harness.models import open_backend, settings_for
 from harness.records import Prompt
 from tests.conftest import Ran
+from tests.helpers.loopback_server import completion, handled_by
 from tests.helpers.thread_server import hosted
-from tests.models.conftest import completion, handled_by
 
 Harness = Callable[..., Ran]
 

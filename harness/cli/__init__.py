@@ -1,1 +1,1 @@
-"""The command line: arguments in, one call, a table out."""
+"""The command line: arguments in, one call of the house, a table out."""

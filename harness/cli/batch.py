@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli.output import print_rows
-from harness.errors import CredentialsError, EndpointError, UsageError, unknown
-from harness.terminal import visible
-
-if TYPE_CHECKING:
-    from harness.models.hosted.batch_api import BatchAPI, Remote
-    from harness.models.hosted.openai_settings import OpenAISettings
-    from harness.store.ledger import Address, Batch, Ledger
-
-# Between two looks at a batch that is being cancelled: the first and the longest.
-_LOOK_S, _LONGEST_LOOK_S = 0.5, 15.0
+from harness.errors import UsageError, unknown
 
 app = typer.Typer(help="List and cancel batches at providers.", no_args_is_help=True)
 
@@ -36,14 +25,15 @@ def ls(
     ] = False,
 ) -> None:
     """List the batches that answers are still out with."""
-    from harness.models.prices import show_cost
+    from harness.money import show_cost
+    from harness.running.asking.cancel import batch_name, refresh_batches
     from harness.store import Store
     from harness.store.ledger import Ledger
 
     with Store() as store:
         ledger = Ledger(store)
         if not offline:
-            asyncio.run(_refresh(ledger))
+            asyncio.run(refresh_batches(ledger))
         print_rows(
             (
                 *("batch", "endpoint", "model", "status", "requests", "done", "failed"),
@@ -51,7 +41,7 @@ def ls(
             ),
             [
                 (
-                    _name(batch),
+                    batch_name(batch),
                     batch.address.endpoint,
                     batch.address.model,
                     batch.status,
@@ -79,6 +69,7 @@ def cancel(
 
     What they have answered is paid for, and the next run in batch mode collects it.
     """
+    from harness.running.asking.cancel import batch_name, cancel_batches
     from harness.store import Store
     from harness.store.ledger import Ledger
 
@@ -86,120 +77,15 @@ def cancel(
         raise UsageError("Name the batches to cancel, or give --all; one of them.")
     with Store() as store:
         ledger = Ledger(store)
-        batches = {_name(batch): batch for batch in ledger.batches()}
+        batches = {batch_name(batch): batch for batch in ledger.batches()}
         for name in names or ():
             if name not in batches:
                 raise UsageError(unknown("batch", name, batches))
         chosen = batches.values() if every else [batches[name] for name in names or ()]
         if not chosen:
             print("No batch is out.")
-        if not asyncio.run(_cancel(ledger, list(chosen), named=not every)):
+        if not asyncio.run(cancel_batches(ledger, list(chosen), named=not every)):
             sys.exit(2)
-
-
-async def _refresh(ledger: Ledger) -> None:
-    """Ask the providers how their batches are doing; what cannot be asked is left as it was."""
-    from harness.models.hosted.batch_api import BatchAPI
-    from harness.store.ledger import ENDED
-
-    for batch in ledger.batches():
-        if batch.remote is None or batch.status in ENDED:
-            continue
-        try:
-            api = BatchAPI(_settings(batch.address))
-            try:
-                seen = await api.look(batch.remote)
-            finally:
-                await api.aclose()
-        except (CredentialsError, EndpointError) as error:
-            print(f"harness: {batch.remote}: {visible(str(error))}", file=sys.stderr)
-        else:
-            ledger.saw(batch.id, seen.status, seen.done, seen.failed)
-
-
-async def _cancel(ledger: Ledger, batches: list[Batch], *, named: bool) -> bool:
-    from harness.models.hosted.batch_api import BatchAPI
-
-    async def cancel_one(batch: Batch) -> bool:
-        try:
-            api = BatchAPI(_settings(batch.address))
-            try:
-                print(f"{_name(batch)}: {await _stop(ledger, batch, api, named=named)}")
-            finally:
-                await api.aclose()
-        except (CredentialsError, EndpointError) as error:
-            print(f"harness: {_name(batch)}: {visible(str(error))}", file=sys.stderr)
-            return False
-        return True
-
-    return all(await asyncio.gather(*map(cancel_one, batches)))
-
-
-async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> str:
-    """Cancel a batch; returns what became of it. One that is not there is given up if named."""
-    from harness.models.hosted.batch_api import Unknown
-    from harness.running.asking.submission import count
-    from harness.store.ledger import ENDED
-
-    if batch.remote is None:
-        return (
-            f"is being submitted by process {batch.process}. Interrupt that, or run its experiment "
-            f"again if it is gone."
-        )
-    try:
-        seen = await api.look(batch.remote)
-        if seen.status not in ENDED:
-            seen = await api.cancel(batch.remote)
-            print(f"{batch.remote}: {seen.status}; that may take ten minutes", flush=True)
-        pause = _LOOK_S
-        while seen.status not in ENDED:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_LOOK_S)
-            seen = await api.look(batch.remote)
-    except Unknown:
-        if not named:
-            # Perhaps another key is set than the one it was submitted with.
-            return "the provider does not know it; name it to have it given up"
-        lost = ledger.abandon(batch.id, "unknown")
-        return f"the provider does not know it; {lost} requests are given up"
-    ledger.saw(batch.id, seen.status, seen.done, seen.failed)
-    freed = await _give_back(ledger, batch.id, api, seen)
-    left = ledger.keys(batch.id)
-    rest = f"; {count(left)} to be collected: run its experiment again" if left else ""
-    return f"{seen.status}; {count(freed)} given back{rest}"
-
-
-async def _give_back(ledger: Ledger, number: int, api: BatchAPI, seen: Remote) -> set[str]:
-    """Let go of the keys that a batch which has ended did not answer; returns them."""
-    from harness.models.hosted.batch_api import Response, Unknown
-
-    keys = ledger.keys(number)
-    if seen.output_file is not None:
-        with tempfile.TemporaryFile() as answers:
-            # Answers that the provider has removed are none any more.
-            with suppress(Unknown):
-                await api.download(seen.output_file, answers)
-            for line in answers:
-                key, outcome = api.read(line) or ("", None)
-                if isinstance(outcome, Response):
-                    keys.discard(key)
-    return ledger.free(number, keys)
-
-
-def _settings(address: Address) -> OpenAISettings:
-    from harness.models.hosted.openai_settings import OpenAISettings
-
-    return OpenAISettings(
-        model=address.model,
-        base_url=address.base_url,
-        provider="azure" if address.api_version else None,
-        api_version=address.api_version,
-        api_key_env=address.api_key_env,
-    )
-
-
-def _name(batch: Batch) -> str:
-    return batch.remote or f"not-submitted-{batch.id}"
 
 
 def _age(seconds: float) -> str:

@@ -27,7 +27,7 @@ def ls(
     kind: Kind = None,
 ) -> None:
     """List the newest answers."""
-    from harness.models.prices import show_cost
+    from harness.money import show_cost
     from harness.store import Store, recent
 
     with Store() as store:
@@ -53,7 +53,7 @@ def ls(
 @app.command()
 def stats() -> None:
     """Sum up the store by model and endpoint."""
-    from harness.models.prices import show_cost
+    from harness.money import show_cost
     from harness.store import Store
     from harness.store import stats as totals_of
 
@@ -114,7 +114,8 @@ def _whole_key(store: object, start: str) -> str:
 
 def _explain_experiment(store: object, file: Path, data_dir: Path | None) -> None:
     from harness.experiment import load_experiment
-    from harness.running.planning import load_blocks, make_plan
+    from harness.running.blocks import load_blocks
+    from harness.running.planning import make_plan
     from harness.store import Store
     from harness.store import explain as explain_request
 
@@ -147,7 +148,7 @@ def prune(
     ] = False,
 ) -> None:
     """Remove answers that meet all the conditions given; counts only, unless --yes."""
-    from harness.models.prices import show_cost
+    from harness.money import show_cost
     from harness.store import Store
     from harness.store import prune as prune_store
 
@@ -195,7 +196,9 @@ def export(
         keys = None
         if experiment is not None:
             from harness.experiment import load_experiment
-            from harness.running.planning import Translators, load_blocks, make_plan
+            from harness.running.blocks import load_blocks
+            from harness.running.planning import make_plan
+            from harness.running.translators import Translators
 
             loaded = load_experiment(experiment)
             blocks = load_blocks(loaded, data_dir=data_dir)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.models.prices import show_cost
+from harness.money import show_cost
 from harness.records import Answer, Failure
 from harness.running.asking.progress import Progress
 from harness.running.recording import RunResult

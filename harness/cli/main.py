@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import __version__
 from harness.cli import batch, cache, ls, serve, train, translate
 from harness.errors import HarnessError, UsageError
 from harness.terminal import visible
+from harness.version import __version__
 
 app = typer.Typer(
     name="harness",
@@ -156,9 +156,9 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("runs/demo"),
 ) -> None:
     """Run the main job on models and a corpus that ship: offline, no key, nothing to download."""
+    from harness.disk import shipped
     from harness.experiment import load_experiment
     from harness.models import settings_for
-    from harness.resources import shipped
     from harness.serving.server import background
 
     title = "Demonstration: tiny models on a made-up corpus"

@@ -12,13 +12,16 @@ from harness.data.block import Block
 from harness.errors import UnknownNameError, UsageError
 from harness.experiment import Experiment
 from harness.models.hosted.openai_settings import OpenAISettings
-from harness.models.prices import Prices, add_costs, prices_as_of, show_cost
+from harness.models.prices import Prices, prices_as_of
+from harness.money import add_costs, show_cost
 from harness.records import Status
+from harness.running.blocks import load_blocks
 from harness.running.estimate import Estimate, Range, estimate, prompt_tokens, total
 from harness.running.plan import Cell, SystemPlan
-from harness.running.planning import Translators, load_blocks, make_plan
+from harness.running.planning import make_plan
 from harness.running.runner import results_folder
 from harness.running.translation_stage import model_plan
+from harness.running.translators import Translators
 from harness.store import Store
 from harness.terminal import visible
 from harness.translation import ModelTranslator, StoredTranslator

@@ -31,7 +31,7 @@ def translate(
     from harness.cli.live_progress import LiveProgress
     from harness.cli.output import print_rows
     from harness.experiment import load_experiment
-    from harness.models.prices import show_cost
+    from harness.money import show_cost
     from harness.running.translation_stage import translate as translate_experiment
     from harness.store import Store
     from harness.terminal import visible

@@ -1,8 +1,9 @@
 """Corpora: the catalogue, their files, one reader per format, and the English they carry."""
 
-from harness.data.catalog import catalog, load_dataset, resolve
+from harness.data.catalog import catalog, resolve
 from harness.data.check import FileReport, LanguageRow, check, describe
 from harness.data.dataset import Dataset
+from harness.data.loading import load_dataset, load_examples
 
 __all__ = [
     "Dataset",
@@ -12,5 +13,6 @@ __all__ = [
     "check",
     "describe",
     "load_dataset",
+    "load_examples",
     "resolve",
 ]

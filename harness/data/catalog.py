@@ -13,7 +13,6 @@ from typing import Any
 from harness.data.dataset import SPLITS, Dataset, Language
 from harness.data.download import Pinned
 from harness.errors import UnknownNameError, UsageError, unknown
-from harness.records import Example
 
 _HERE = Path(__file__).resolve().parent
 FORMATS = ("conll", "jsonl")
@@ -169,40 +168,3 @@ def _named(
             f"your own. Leave them out, or give the path."
         )
     return known[name] if schema is None else replace(known[name], schema=schema)
-
-
-def load_dataset(
-    name: str,
-    language: str,
-    split: str = "test",
-    *,
-    data_dir: Path | str | None = None,
-    limit: int | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    english: bool = False,
-    path: Path | str | None = None,
-    format: str | None = None,  # noqa: A002
-    labels: Mapping[str, str] | None = None,
-    schema: str | None = None,
-) -> list[Example]:
-    """The examples of a dataset's language and split, in the order of the file.
-
-    ``name`` is one of the catalogue (``harness ls datasets``) or, with ``path``, ``format`` and
-    ``labels``, of one's own data (:func:`resolve`). The other arguments, and the errors, are those
-    of :meth:`Dataset.load`.
-
-    >>> load_dataset("masakhaner2", "swa", limit=200)  # doctest: +SKIP
-    """
-    dataset = resolve(
-        name, path=path, format=format, labels=labels, schema=schema, languages=(language,)
-    )
-    return dataset.load(
-        language,
-        split,
-        data_dir=data_dir,
-        limit=limit,
-        sample=sample,
-        seed=seed,
-        english=english,
-    )

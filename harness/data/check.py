@@ -11,6 +11,8 @@ from pathlib import Path
 from harness.data import download
 from harness.data.catalog import catalog, resolve
 from harness.data.dataset import Dataset
+from harness.data.loading import load_examples
+from harness.disk import sha256_of
 from harness.errors import HarnessError
 from harness.records import Example
 
@@ -173,10 +175,10 @@ def _report(
     checksum = "unpinned"
     try:
         if dataset.table:
-            same = download.sha256_of(path) == dataset.table[language].files[split].sha256
+            same = sha256_of(path) == dataset.table[language].files[split].sha256
             checksum = "ok" if same else "differs"
         corpus = dataset.read(language, split, data_dir=data_dir)
-        examples = dataset.load(language, split, data_dir=data_dir)
+        examples = load_examples(dataset, language, split, data_dir=data_dir)
         value = ceiling(examples) if ceiling is not None else None
     except (OSError, HarnessError) as error:
         what = str(error)

@@ -1,22 +1,20 @@
-"""A dataset: names, languages and files on one side, examples on the other."""
+"""A dataset: its names, languages, files, and the sentences that are in them."""
 
 from __future__ import annotations
 
 import glob
-import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from harness.data import download as files
+from harness.data import download
 from harness.data.conll import read_columns
-from harness.data.corpus import Corpus, Labels, Mention, Sentence, fault
-from harness.data.english import english_of
+from harness.data.corpus import Corpus, Labels, Sentence, fault
 from harness.data.jsonl import read_jsonl
+from harness.disk import sha256_of
 from harness.errors import ChecksumError, DataError, UnknownNameError, UsageError, unknown
-from harness.records import Annotation, Example
 
 # BCP 47's word for a language that is not known.
 UNDETERMINED = "und"
@@ -37,7 +35,7 @@ class Language:
     licence: str
     citation: str
     english: str | None
-    files: Mapping[str, files.Pinned]
+    files: Mapping[str, download.Pinned]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +120,7 @@ class Dataset:
         split: str = "test",
         *,
         data_dir: Path | str | None = None,
-        progress: files.Progress | None = None,
+        progress: download.Progress | None = None,
     ) -> Path:
         """The file of a language and split, downloaded if need be (:mod:`harness.data.download`).
 
@@ -139,10 +137,10 @@ class Dataset:
         self._check_language(language, split, known)
         pinned, place = self.table[language].files[split], self.place(language, split)
         try:
-            return files.locate(pinned, place, data_dir, progress)
+            return download.locate(pinned, place, data_dir, progress)
         except DataError as error:
             # A partial folder is common, and `languages = "all"` means all of the catalogue's.
-            folder = files.local_folder(data_dir)
+            folder = download.local_folder(data_dir)
             here = [c for c in known if folder and (folder / self.place(c, split)).is_file()]
             if not here or isinstance(error, ChecksumError):
                 raise
@@ -153,11 +151,9 @@ class Dataset:
         if not self.table:
             return False
         pinned = self.table[language].files[split]
-        there = files.present(pinned, self.place(language, split), data_dir)
+        there = download.present(pinned, self.place(language, split), data_dir)
         # A file of the cache was compared with its hash when it was read.
-        return (
-            there is not None and there[1] == "local" and files.sha256_of(there[0]) != pinned.sha256
-        )
+        return there is not None and there[1] == "local" and sha256_of(there[0]) != pinned.sha256
 
     def read(
         self,
@@ -165,7 +161,7 @@ class Dataset:
         split: str = "test",
         *,
         data_dir: Path | str | None = None,
-        progress: files.Progress | None = None,
+        progress: download.Progress | None = None,
     ) -> Corpus:
         """The whole file that holds a language and split, as its reader sees it.
 
@@ -180,55 +176,6 @@ class Dataset:
             stamp = (0, 0)  # The reader says what is wrong.
         return _read(self, path, stamp)
 
-    def load(
-        self,
-        language: str,
-        split: str = "test",
-        *,
-        data_dir: Path | str | None = None,
-        limit: int | None = None,
-        sample: int | None = None,
-        seed: int = 0,
-        english: bool = False,
-        progress: files.Progress | None = None,
-    ) -> list[Example]:
-        """The examples of a language and split, in the order of the file.
-
-        ``limit`` takes the first that many; ``sample`` draws that many with ``seed`` and keeps the
-        file's order. With ``english``, each example has the English that the corpus carries and,
-        where there is one, the gold of that English (:mod:`harness.data.english`).
-
-        An example's text is its tokens joined by single spaces, or the text as given. Its id is the
-        corpus' own where every sentence of the file has one and no two share it, else
-        ``<split>-<index>``, counted from 0; in JSONL each sentence's own id stands by itself.
-
-        Raises:
-            UnknownNameError: the dataset has no such language or split.
-            DataError: the file is missing, not the pinned one, could not be fetched, or has a line
-                that its format does not allow.
-        """
-        corpus = self.read(language, split, data_dir=data_dir, progress=progress)
-        sentences = self.sentences(language, split, corpus)
-        ids = self._ids(split, corpus, sentences)
-        chosen = _choose(len(sentences), limit, sample, seed)
-        source = english_of(self, language, split, sentences, data_dir) if english else None
-        examples = []
-        for index in chosen:
-            sentence = sentences[index]
-            example = Example(
-                id=ids[index],
-                dataset=self.name,
-                language=language,
-                split=split,
-                text=sentence.text,
-                tokens=sentence.tokens,
-                gold=self._gold(sentence.mentions),
-                english=source[index][0] if source else None,
-                english_gold=self._english_gold(source[index][1]) if source else None,
-            )
-            examples.append(example)
-        return examples
-
     def sentences(self, language: str, split: str, corpus: Corpus) -> list[Sentence]:
         """The sentences of a language in a file that was read.
 
@@ -238,19 +185,6 @@ class Dataset:
         found = self._by_language(language, corpus)
         self._check_language(language, split, found)
         return found[language]
-
-    def _gold(self, mentions: Iterable[Mention]) -> tuple[Annotation, ...]:
-        classes = self.labels
-        return tuple(
-            [
-                Annotation(classes[label], {"span": surface}, offsets)
-                for label, surface, offsets in mentions
-                if label in classes
-            ]
-        )
-
-    def _english_gold(self, mentions: list[Mention] | None) -> tuple[Annotation, ...] | None:
-        return None if mentions is None else self._gold(mentions)
 
     def _check_language(self, language: str, split: str, known: Iterable[str]) -> None:
         known = list(known)
@@ -295,21 +229,6 @@ class Dataset:
             )
         return found
 
-    def _ids(self, split: str, corpus: Corpus, sentences: Sequence[Sentence]) -> list[str]:
-        counted = [f"{split}-{i}" for i in range(len(sentences))]
-        own = [sentence.id for sentence in sentences]
-        if self.format != "jsonl":
-            named = [i for i in own if i is not None]
-            return named if len(named) == len({*named}) == len(own) else counted
-        ids = [i or c for i, c in zip(own, counted, strict=True)]
-        if len({*ids}) < len(ids):
-            lines: dict[str, int] = {}
-            for i, sentence in zip(ids, sentences, strict=True):
-                first = lines.setdefault(i, sentence.line)
-                if first != sentence.line:
-                    fault(corpus.path, sentence.line, f"id '{i}' is that of line {first} already.")
-        return ids
-
 
 @lru_cache(maxsize=2)
 def _read(dataset: Dataset, path: Path, stamp: tuple[int, int]) -> Corpus:
@@ -318,15 +237,3 @@ def _read(dataset: Dataset, path: Path, stamp: tuple[int, int]) -> Corpus:
     if dataset.format == "jsonl":
         return read_jsonl(path, labels)
     return read_columns(path, dataset.format, labels)
-
-
-def _choose(size: int, limit: int | None, sample: int | None, seed: int) -> Sequence[int]:
-    """Which of ``size`` sentences are taken, ascending."""
-    if limit is not None and sample is not None:
-        raise UsageError("`limit` takes the first examples and `sample` draws them: give one.")
-    for name, number in (("limit", limit), ("sample", sample)):
-        if number is not None and number < 1:
-            raise UsageError(f"`{name}` must be at least 1, not {number}.")
-    if sample is not None and sample < size:
-        return sorted(random.Random(seed).sample(range(size), sample))
-    return range(size if limit is None else min(limit, size))

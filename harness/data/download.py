@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.disk import cache_folder, replacing, sha256_of
 from harness.errors import ChecksumError, DataError, DownloadError
 
 RAW_URL = "https://raw.githubusercontent.com"
@@ -43,15 +43,6 @@ class Pinned:
     def cached(self) -> Path:
         """Where it lies in the cache once it was fetched."""
         return cache_folder().joinpath(self.repository, self.commit, self.path)
-
-
-def cache_folder() -> Path:
-    """The folder of downloads: beside the answer store, wherever that is."""
-    if store := os.environ.get("HARNESS_CACHE"):
-        return Path(store).expanduser().parent / "datasets"
-    import platformdirs
-
-    return platformdirs.user_cache_path("harness") / "datasets"
 
 
 def local_folder(data_dir: Path | str | None) -> Path | None:
@@ -116,27 +107,13 @@ def locate(
     return path
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch(pinned: Pinned, relative: str, progress: Progress | None = None) -> None:
     """Download a file into the cache: whole and with the pinned SHA-256, or not at all."""
     target = pinned.cached()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-    except OSError as error:
-        raise DataError(
-            f"{target.parent}: downloads cannot be written there ({error.strerror}). "
-            f"Set HARNESS_CACHE to a file in a folder that can be written."
-        ) from None
-    part = Path(name)
-    try:
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with replacing(target) as part:
+            with part.open("wb") as file:
                 digest = _download(pinned, relative, file.write, progress)
             if digest != pinned.sha256:
                 raise ChecksumError(
@@ -144,11 +121,11 @@ def fetch(pinned: Pinned, relative: str, progress: Progress | None = None) -> No
                     f"{pinned.sha256}). Nothing was kept. Try again; if it stays so, "
                     f"{_by_hand(relative)}."
                 )
-            part.replace(target)
-        except OSError as error:
-            raise DataError(f"{target}: cannot be written ({error.strerror}).") from None
-    finally:
-        part.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{target.parent}: downloads cannot be written there ({error.strerror}). "
+            f"Set HARNESS_CACHE to a file in a folder that can be written."
+        ) from None
 
 
 def _by_hand(relative: str) -> str:

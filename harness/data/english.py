@@ -19,14 +19,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.data import download
 from harness.data.corpus import Mention, Sentence, fault, read_text
+from harness.data.dataset import Dataset
 from harness.errors import DownloadError
-
-if TYPE_CHECKING:
-    from harness.data.dataset import Dataset
 
 English = tuple[str | None, list[Mention] | None]
 

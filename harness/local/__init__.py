@@ -1,0 +1,1 @@
+"""Models on this machine: the engines, and the checkpoints that they load."""

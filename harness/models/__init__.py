@@ -52,7 +52,7 @@ def settings_for(
     try:
         return settings.model_validate(values)  # type: ignore[no-any-return]
     except ValidationError as error:
-        from harness.models.protocol import complaint
+        from harness.sections import complaint
 
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "extra_forbidden":

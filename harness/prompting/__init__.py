@@ -1,1 +1,1 @@
-"""From an example to the exact bytes a model is given, and from its reply to annotations."""
+"""From an example to the bytes of a prompt: schemas, templates, literals, answers as text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import resources
+from harness import disk
 from harness.errors import TemplateError
 from harness.prompting import lookup
 from harness.prompting.templates import find_chat, find_template, find_translation
@@ -59,7 +59,5 @@ _OTHERS = {"chat": find_chat, "translation": find_translation}
 
 def _folders() -> list[str]:
     """The folders of templates: the tasks by name, then the others."""
-    found = {
-        file.parent.name for root in resources.roots("prompts") for file in root.glob("*/*.j2")
-    }
+    found = {file.parent.name for root in disk.roots("prompts") for file in root.glob("*/*.j2")}
     return [*sorted(found - _OTHERS.keys()), *sorted(found & _OTHERS.keys())]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from harness import resources
+from harness import disk
 from harness.errors import PromptError, UnknownNameError, unknown
 
 
@@ -21,7 +21,7 @@ def locate(kind: str, folder: str, suffix: str, name: str | Path) -> Path:
     """
     if isinstance(name, Path) or name.endswith(suffix) or "/" in name or "\\" in name:
         return Path(name)
-    path = resources.find("prompts", f"{folder}/{name}{suffix}")
+    path = disk.find("prompts", f"{folder}/{name}{suffix}")
     if path is None:
         message = unknown(kind, name, available(folder, suffix))
         raise UnknownNameError(f"{message} A file of your own is given by its path (…{suffix}).")
@@ -32,7 +32,7 @@ def available(folder: str, suffix: str) -> dict[str, Path]:
     """Every name of a folder and the file it means, sorted; one's own file hides a shipped one."""
     files = {
         path.stem: path
-        for root in reversed(resources.roots("prompts"))
+        for root in reversed(disk.roots("prompts"))
         for path in (root / folder).glob(f"*{suffix}")
     }
     return dict(sorted(files.items()))
@@ -40,7 +40,7 @@ def available(folder: str, suffix: str) -> dict[str, Path]:
 
 def origin(path: Path) -> str:
     """``shipped`` for a file that comes with the harness, ``own`` for any other."""
-    ships = resources.shipped("prompts").resolve()
+    ships = disk.shipped("prompts").resolve()
     return "shipped" if path.resolve().is_relative_to(ships) else "own"
 
 

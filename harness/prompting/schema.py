@@ -18,37 +18,10 @@ from pathlib import Path
 
 from harness.errors import SchemaError
 from harness.prompting import lookup
+from harness.shapes import BASES
 
 # The four bases, with the fields that every class of theirs must have. Schema files import them
 # only to be valid Python for editors and type checkers.
-
-
-class Entity:
-    """A name, term or slot of the text."""
-
-    span: str
-
-
-class Value:
-    """A quantity, date or other value of the text."""
-
-    span: str
-
-
-class Relation:
-    """A relation between two entities of the text, directed."""
-
-    arg1: str
-    arg2: str
-
-
-class Event:
-    """An event of the text: its trigger, and roles as ``List[str]`` in the classes."""
-
-    mention: str
-
-
-BASES = {base.__name__: tuple(base.__annotations__) for base in (Entity, Value, Relation, Event)}
 
 
 @dataclass(frozen=True, slots=True)

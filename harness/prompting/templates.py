@@ -49,9 +49,10 @@ from harness.errors import (
     unknown,
 )
 from harness.prompting import answer_text, lookup
+from harness.prompting.answer_schema import response_format
 from harness.prompting.literals import assignment, literal
 from harness.prompting.schema import Schema, load_schema
-from harness.reading.json_reply import FORMATS, response_format
+from harness.reading.formats import FORMATS
 from harness.records import Example, Prompt
 
 WRAPS = ("completion", "chat")

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from harness.reading.brackets import Group, Item, Value, Word
 from harness.reading.repairs import Notes
 from harness.records import Annotation, Dropped, FieldValue
+from harness.shapes import SCALARS
 
 # Why an element is no annotation: the closed list of ``Dropped.reason``.
 REASONS = ("unknown_class", "not_an_annotation", "bad_value", "missing_field", "incomplete")
 
-# These fields hold one string; every other one is an event's role and holds several.
-SCALARS = frozenset({"span", "arg1", "arg2", "mention", "subtype"})
 
 _TYPE_KEYS = frozenset({"type", "class", "label"})
 _LONGEST_ITEM = 200

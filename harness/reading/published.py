@@ -13,8 +13,8 @@ import ast
 import warnings
 from collections.abc import Mapping
 
-from harness.reading.elements import SCALARS
 from harness.records import Annotation, FieldValue
+from harness.shapes import SCALARS
 
 # The prompt ends in this; the reply goes on from there.
 _PROMPT_END = "result ="

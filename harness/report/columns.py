@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.errors import UsageError, unknown
-from harness.models.prices import nano_dollars
+from harness.money import nano_dollars
 from harness.results.folder import LAYOUT
 from harness.results.tally import Tally
 

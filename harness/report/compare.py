@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError, UsageError, unknown
-from harness.models.prices import dollars
+from harness.money import dollars
 from harness.report.columns import MACRO, Comparison, ScoreRow
 from harness.report.signing import sign
 from harness.results.folder import RunFolder

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError
 from harness.records import Annotation, Example, Status
-from harness.results.folder import RunFolder, annotation_from
+from harness.results.folder import RunFolder
+from harness.results.lines import annotation_from
 from harness.results.scored import (
     check_countable,
     count_line,

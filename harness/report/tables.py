@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import UsageError, unknown
-from harness.models.prices import show_cost
+from harness.money import show_cost
 from harness.report.columns import Comparison, ScoreRow
 from harness.results.tally import Tally
 from harness.terminal import inert, unmarked, visible

@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from harness.disk import replacing
 from harness.errors import RunFolderError
-from harness.records import Annotation, Example, Prediction
 
 #: The version of the files' layout; a reader refuses a newer one.
 LAYOUT = 1
-
-# Made once: json.dumps makes one for every call that does not take its defaults.
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 # What is read of each entry of the manifest.
@@ -41,11 +37,6 @@ _MANIFEST = {
 _REFRESH = ".refresh"
 # Holds the name under which the store adds up what this folder's run has paid.
 _PAYER = ".payer"
-
-
-def json_line(value: Any) -> str:
-    """A value as one line of a JSONL file."""
-    return _encode(value) + "\n"
 
 
 T = TypeVar("T")
@@ -79,6 +70,15 @@ class RunFolder:
     def name(self) -> str:
         """The folder's own name."""
         return self.path.resolve().name
+
+    @property
+    def experiment(self) -> str:
+        """The name of the experiment whose results are here.
+
+        Raises:
+            RunFolderError: the manifest is missing or damaged.
+        """
+        return str(self.manifest()["experiment"])
 
     def holds(self, experiment: Path) -> bool:
         """Whether a file is this folder's own resolved experiment."""
@@ -146,20 +146,19 @@ class RunFolder:
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[str]]:
         """A file of this folder, moved into place when the block ends without an error."""
-        part = self.path / f".{name}.{os.getpid()}"
         try:
             # A reply may hold a lone surrogate, which UTF-8 cannot: as `\\udc80` it is what JSON
             # itself would write for it.
-            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            with (
+                replacing(self.path / name) as part,
+                part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+            ):
                 yield file
-            part.replace(self.path / name)
         except OSError as error:
             raise RunFolderError(
                 f"{self.path / name}: cannot be written ({error.strerror}). Every answer paid for "
                 f"is in the store: free the disk or choose --out DIR, and run again."
             ) from None
-        finally:
-            part.unlink(missing_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON file of this folder."""
@@ -239,109 +238,3 @@ def _damaged(path: Path, line: int, error: Exception) -> RunFolderError:
 def list_runs() -> list[RunFolder]:
     """The results folders under ``./runs``, by name."""
     return [RunFolder(path.parent) for path in sorted(Path("runs").glob("*/manifest.json"))]
-
-
-def annotation_json(annotation: Annotation) -> dict[str, Any]:
-    """An annotation as a JSON object: its type, its fields, and offsets where it has them."""
-    row: dict[str, Any] = {"type": annotation.type, **annotation.fields}
-    if annotation.offsets is not None:
-        row["offsets"] = annotation.offsets
-    return row
-
-
-def annotation_from(row: Mapping[str, Any]) -> Annotation:
-    """The reverse of :func:`annotation_json`."""
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in row.items()
-        if name != "type" and name != "offsets"
-    }
-    offsets = row.get("offsets")
-    return Annotation(row["type"], fields, tuple(offsets) if offsets is not None else None)
-
-
-def example_json(example: Example) -> dict[str, Any]:
-    """An example as one line of ``examples.jsonl``; its tokens are not kept."""
-    row: dict[str, Any] = {
-        "dataset": example.dataset,
-        "language": example.language,
-        "split": example.split,
-        "id": example.id,
-        "text": example.text,
-        "gold": [annotation_json(a) for a in example.gold],
-    }
-    if example.english is not None:
-        row["english"] = example.english
-    if example.english_gold is not None:
-        row["english_gold"] = [annotation_json(a) for a in example.english_gold]
-    return row
-
-
-def example_from(row: Mapping[str, Any]) -> Example:
-    """The reverse of :func:`example_json`."""
-    english_gold = row.get("english_gold")
-    return Example(
-        id=row["id"],
-        dataset=row["dataset"],
-        language=row["language"],
-        split=row["split"],
-        text=row["text"],
-        gold=tuple(annotation_from(a) for a in row["gold"]),
-        english=row.get("english"),
-        english_gold=None
-        if english_gold is None
-        else tuple(annotation_from(a) for a in english_gold),
-    )
-
-
-def prediction_json(prediction: Prediction) -> dict[str, Any]:
-    """The part of a ``predictions.jsonl`` line that comes from reading the reply."""
-    return {
-        "status": str(prediction.status),
-        "stages": {
-            stage: [annotation_json(a) for a in annotations]
-            for stage, annotations in prediction.stages.items()
-        },
-        "repairs": prediction.repairs,
-        "dropped": [
-            {"stage": d.stage, "reason": d.reason, "item": d.item} for d in prediction.dropped
-        ],
-    }
-
-
-def environment() -> dict[str, Any]:
-    """What a run ran on: versions, git commit, command line, machine. No environment variables."""
-    import platform
-    from importlib import metadata
-
-    versions = {}
-    for package in ("transfusion-harness", "openai", "aiohttp", "jinja2", "numpy", "pydantic"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "layout": LAYOUT,
-        "python": platform.python_version(),
-        "versions": versions,
-        "git_commit": _git_commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-        },
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the repository that the working directory is in, or None."""
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.reading.json_reply import FORMATS
+from harness.reading.formats import FORMATS
 from harness.records import Annotation, Example, Status
-from harness.results.folder import (
-    RunFolder,
+from harness.results.folder import RunFolder
+from harness.results.lines import (
     annotation_from,
     annotation_json,
     example_from,

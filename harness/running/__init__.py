@@ -1,0 +1,1 @@
+"""One run from experiment file to results folder: prepare, plan, translate, ask, record."""

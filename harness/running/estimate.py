@@ -7,10 +7,11 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from harness.models.hosted.openai_settings import OpenAISettings
-from harness.models.prices import Prices, add_costs, answer_budget, estimate_tokens
+from harness.models.prices import Prices, answer_budget, estimate_tokens
+from harness.money import add_costs
 from harness.records import Prompt
-from harness.running.budget import why_unpriced
 from harness.running.plan import SystemPlan
+from harness.running.unpriced import why_unpriced
 from harness.store import Store
 from harness.store.ledger import Ledger
 

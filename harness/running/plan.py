@@ -21,7 +21,7 @@ from harness.experiment import System
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.protocol import Backend
 from harness.prompting.templates import Renderer, Template
-from harness.reading.json_reply import FORMATS
+from harness.reading.formats import FORMATS
 from harness.records import Example, Prediction, Prompt, Reply, Translation
 from harness.store import KINDS, request_key
 

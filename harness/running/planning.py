@@ -8,131 +8,26 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from harness.data import Dataset, resolve
+from harness.data import Dataset
 from harness.data.block import Block
-from harness.data.download import Progress as Downloads
-from harness.data.shots import Shots, open_shots
-from harness.errors import DataError, ExperimentError, TranslationError, UnknownNameError, unknown
-from harness.experiment import DatasetEntry, Experiment, System
+from harness.data.shots import Shots
+from harness.errors import ExperimentError, TranslationError, unknown
+from harness.experiment import Experiment, System
 from harness.models import open_backend
 from harness.models.protocol import Backend, Settings
 from harness.prompting.schema import Schema, load_schema
 from harness.prompting.templates import Renderer, find_template
 from harness.records import Example, Prompt, Status, Translation
+from harness.running.blocks import TASK
 from harness.running.plan import Cell, SystemPlan
+from harness.running.shot_source import open_shots
+from harness.running.translators import Translators
 from harness.store import Store, request_key
 from harness.translation import (
     English,
-    ModelTranslator,
-    StoredTranslator,
     Translator,
-    open_translator,
 )
-from harness.translation.settings import FileEntry, TranslationEntry
-
-# The folder of prompts/ that strategies are looked up in; the one task of this version.
-_TASK = "ner"
-
-
-def load_blocks(
-    experiment: Experiment,
-    *,
-    data_dir: Path | None = None,
-    progress: Downloads | None = None,
-) -> list[Block]:
-    """Read every dataset and language of an experiment; ``progress`` is told of downloads."""
-    # References of a corpus are read only where some system wants them.
-    english = any(
-        experiment.translation_of(s).source == "reference"
-        and find_template(_TASK, s.strategy).uses_english
-        for s in experiment.systems
-    )
-    blocks = []
-    for entry in experiment.datasets:
-        dataset = resolve(
-            entry.name,
-            path=entry.path,
-            format=entry.format,
-            labels=entry.labels,
-            schema=entry.schema_,
-            languages=entry.languages if entry.path and entry.languages != "all" else None,
-        )
-        for language in _languages(entry, dataset):
-            if not language.isprintable():
-                raise DataError(f"Dataset '{entry.name}': {language!r} is no name of a language.")
-            examples = dataset.load(
-                language,
-                entry.split,
-                data_dir=data_dir,
-                limit=entry.limit,
-                sample=entry.sample,
-                seed=entry.seed,
-                english=english,
-                progress=progress,
-            )
-            altered = dataset.altered(language, entry.split, data_dir)
-            blocks.append(Block(dataset, language, entry.split, examples, altered))
-    return blocks
-
-
-def _languages(entry: DatasetEntry, dataset: Dataset) -> Sequence[str]:
-    known = dataset.languages(entry.split)
-    if entry.languages == "all":
-        return known
-    for language in entry.languages:
-        if language not in known:
-            raise UnknownNameError(
-                f"Dataset '{entry.name}', split '{entry.split}': "
-                + unknown("language", language, known)
-            )
-    return tuple(dict.fromkeys(entry.languages))
-
-
-class Translators:
-    """The translators of an experiment, one for each ``[translation]`` table that differs.
-
-    Raises:
-        TranslationError: a translation file that cannot be read.
-        CheckpointError: a local model that cannot be found.
-    """
-
-    def __init__(self, experiment: Experiment, store: Store) -> None:
-        self._experiment = experiment
-        self._open: list[tuple[TranslationEntry, Translator]] = []
-        for system in experiment.systems:
-            entry = self._entry(system)
-            if find_template(_TASK, system.strategy).uses_english and self._of(entry) is None:
-                made = open_translator(entry, store, experiment.price_table())
-                self._open.append((entry, made))
-
-    def of(self, system: System) -> Translator | None:
-        """A system's translator; ``None`` where its template needs no English."""
-        if not find_template(_TASK, system.strategy).uses_english:
-            return None
-        return self._of(self._entry(system))
-
-    @property
-    def all(self) -> list[Translator]:
-        """Each of them once."""
-        return [translator for _, translator in self._open]
-
-    @property
-    def models(self) -> list[ModelTranslator]:
-        """Those that ask a model as a system does."""
-        return [t for t in self.all if isinstance(t, ModelTranslator)]
-
-    @property
-    def stored(self) -> list[StoredTranslator]:
-        """Those that make translations and keep them in the store."""
-        return [t for t in self.all if isinstance(t, StoredTranslator)]
-
-    def _entry(self, system: System) -> TranslationEntry:
-        # What becomes of a sentence without translation is no matter of the translator's.
-        entry = self._experiment.translation_of(system)
-        return entry.model_copy(update={"untranslatable": "skip"})
-
-    def _of(self, entry: TranslationEntry) -> Translator | None:
-        return next((translator for known, translator in self._open if known == entry), None)
+from harness.translation.settings import FileEntry
 
 
 def make_plan(
@@ -198,7 +93,7 @@ def _plan_system(
     plan = SystemPlan(
         system,
         backend=backend,
-        template=find_template(_TASK, system.strategy),
+        template=find_template(TASK, system.strategy),
         translation=None,
         cells=[],
     )
@@ -270,7 +165,7 @@ class _Shown:
                 by=system.shots_by,
                 seed=system.shots_seed,
                 data_dir=self._data_dir,
-                task=_TASK,
+                task=TASK,
             )
         return self._open[key]
 

@@ -9,17 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness import __version__
 from harness.data.block import Block
 from harness.errors import HarnessError
 from harness.experiment import Experiment
-from harness.models.prices import add_costs, dollars
+from harness.money import add_costs, dollars
 from harness.records import Answer, Failure, Prediction, Reply, Status
-from harness.results.folder import LAYOUT, RunFolder, prediction_json
-from harness.running.asking.ask import Outcomes
+from harness.results.folder import LAYOUT, RunFolder
+from harness.results.lines import prediction_json
+from harness.running.asking.outcomes import Outcomes
 from harness.running.plan import Cell, SystemPlan
 from harness.scoring.signature import examples_hash
 from harness.store import Store
+from harness.version import __version__
 
 # Answers are read from the store in steps of this many, to keep memory flat.
 _STEP = 500

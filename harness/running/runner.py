@@ -17,19 +17,20 @@ from harness.errors import OfflineError, UsageError, unknown
 from harness.experiment import Experiment
 from harness.models.protocol import Settings
 from harness.records import Status
-from harness.results.folder import (
-    RunFolder,
-    environment,
-    example_json,
-    json_line,
-)
-from harness.running.asking.ask import Outcomes, ask
+from harness.results.environment import environment
+from harness.results.folder import RunFolder
+from harness.results.lines import example_json, json_line
+from harness.running.asking.ask import ask
+from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
-from harness.running.budget import Budget, read_budget, refuse_unpriced
+from harness.running.blocks import load_blocks
+from harness.running.budget import Budget, read_budget
 from harness.running.plan import SystemPlan
-from harness.running.planning import Translators, load_blocks, make_plan
+from harness.running.planning import make_plan
 from harness.running.recording import RunResult, manifest, prediction_rows
 from harness.running.translation_stage import refuse_failed, translate_missing
+from harness.running.translators import Translators
+from harness.running.unpriced import refuse_unpriced
 from harness.store import Store
 
 #: Statuses whose answers can be asked anew; a call that failed is made again anyway.
@@ -90,6 +91,12 @@ def run(
             raise UsageError("retry: " + unknown("status", status, RETRIABLE))
     if limit is not None:
         experiment = experiment.limited(limit)
+    folder = results_folder(experiment, out)
+    if experiment.path is not None:
+        beside = RunFolder(experiment.path.parent)
+        if beside.holds(experiment.path):
+            # A results folder's own resolved file: the results keep the name that they have.
+            experiment = experiment.model_copy(update={"name": beside.experiment})
     work = partial(
         _run,
         experiment,
@@ -97,7 +104,7 @@ def run(
         refresh=refresh,
         retry=frozenset(map(Status, retry)),
         data_dir=Path(data_dir) if data_dir else None,
-        folder=results_folder(experiment, out),
+        folder=folder,
         store=store,
         progress=progress or Progress(),
         limit=None if budget is None else read_budget(budget),

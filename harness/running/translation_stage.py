@@ -17,11 +17,13 @@ from harness.data.block import Block
 from harness.errors import TranslationError, UnknownNameError, UsageError, unknown
 from harness.experiment import Experiment, System
 from harness.records import Example, Prompt, Translation
-from harness.running.asking.ask import Outcomes, ask
+from harness.running.asking.ask import ask
+from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
+from harness.running.blocks import load_blocks
 from harness.running.budget import Budget
 from harness.running.plan import Cell, SystemPlan
-from harness.running.planning import Translators, load_blocks
+from harness.running.translators import Translators
 from harness.store import Store
 from harness.translation import English, ModelTranslator, NllbTranslator
 from harness.translation.flags import FLAGS

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from harness.records import Example
 from harness.scoring.rules import check_rule
+from harness.version import __version__
 
 # For each rule: what is taken out of the predictions before matching, and how surfaces are
 # normalised before they are compared.
@@ -51,7 +52,7 @@ def signature(
 
     ``data_sha256`` is :func:`examples_hash` of the ``n`` scored examples, ``translation`` the
     identity of where the English came from, ``resamples`` and ``seed`` those of the bootstrap
-    where an interval is printed, ``program`` the version (default: the installed one).
+    where an interval is printed, ``program`` the version (default: this one's).
     ``format`` of the answer, ``shots`` in the prompt (``3@train/random/0#1a2b3c4d``), ``repeats``
     of it and the ``vote`` over them are ``None`` where they are Python, none, one and none.
     Hashes are cut to their first 8 hexadecimal digits. Characters that part the pairs are replaced
@@ -78,7 +79,7 @@ def signature(
         "vote": vote,
         "bs": resamples,
         "seed": seed,
-        "version": program or program_version(),
+        "version": program or __version__,
     }
     return "|".join(
         f"{key}:{'_'.join(str(value).replace('|', '/').split())}"
@@ -96,13 +97,3 @@ def examples_hash(examples: Iterable[Example]) -> str:
     # The text of a corpus is hashed as it is, lone surrogates of a broken one included.
     canonical = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def program_version() -> str:
-    """The version of the installed harness."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("transfusion-harness")
-    except PackageNotFoundError:
-        return "unknown"

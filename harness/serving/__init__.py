@@ -1,0 +1,1 @@
+"""Any backend behind OpenAI's API on this machine, and the scripted fake that ships."""

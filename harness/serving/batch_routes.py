@@ -27,7 +27,7 @@ from harness.serving.scripted import ScriptedSettings
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from harness.serving.server import Stats
+    from harness.serving.stats import Stats
 
 _MOST_REQUESTS = 50_000
 _MOST_BYTES = 200_000_000

@@ -23,8 +23,8 @@ from harness.models.pace import calls as flow
 from harness.models.prices import Prices, find_price
 from harness.models.protocol import Backend, CallSettings, K, Keep, body_of
 from harness.models.replies import read_reply, read_usage
-from harness.reading.json_reply import as_json
 from harness.records import Answer, Failure, Prompt, Reply
+from harness.serving.json_answer import as_json
 
 Fault = Literal["429", "500", "drop", "hang", "half", "garble", "web_page"]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -14,9 +14,7 @@ import hashlib
 import signal
 import sys
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import EndpointError, UsageError
@@ -24,9 +22,10 @@ from harness.models import BACKENDS, open_backend
 from harness.models.protocol import Settings
 from harness.serving.answerers import Answerer, Local, Scripted, dump
 from harness.serving.batch_routes import BatchDesk
-from harness.serving.faults import KINDS, WIRE
+from harness.serving.faults import WIRE
 from harness.serving.requests import Refusal, read_body
 from harness.serving.scripted import ScriptedSettings
+from harness.serving.stats import Stats
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,35 +33,6 @@ if TYPE_CHECKING:
 _LARGEST_REQUEST = 64 * 2**20
 # A hosted model is behind a server already.
 _SERVED = tuple(name for name in BACKENDS if name != "openai")
-
-
-@dataclass(slots=True)
-class Stats:
-    """What the server has seen. A request is known by its exact bytes.
-
-    ``answered`` counts answers that were written to the end, by request; ``abandoned`` those
-    whose client had gone.
-    """
-
-    attempts: Counter[bytes] = field(default_factory=Counter)
-    answered: Counter[bytes] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    abandoned: int = 0
-    in_flight: int = 0
-    most_in_flight: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """The counts, as ``/stats`` gives them."""
-        return {
-            "requests": self.attempts.total(),
-            "distinct": len(self.attempts),
-            "answered": self.answered.total(),
-            "answered_twice": sum(count > 1 for count in self.answered.values()),
-            "faults": {kind: self.faults[kind] for kind in KINDS},
-            "abandoned": self.abandoned,
-            "in_flight": self.in_flight,
-            "most_in_flight": self.most_in_flight,
-        }
 
 
 class Server:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
+from harness.disk import replacing
 from harness.errors import StoreError, UsageError
 from harness.records import Answer
 from harness.store.maintenance import check_model, conditions, moment, stored_time
@@ -242,18 +242,11 @@ def _opened(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(partial, "wb") as zipped:
-                yield cast(IO[bytes], zipped)
-        else:
-            with partial.open("wb") as file:
-                yield file
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with (
+        replacing(path) as part,
+        gzip.open(part, "wb") if path.suffix == ".gz" else part.open("wb") as file,
+    ):
+        yield cast(IO[bytes], file)
 
 
 @contextmanager

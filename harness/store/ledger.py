@@ -20,9 +20,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from harness import __version__
 from harness.store.holders import Watch, has_ended, here
 from harness.store.store import Answered, Store, blob_of, chunks, marks, row
+from harness.version import __version__
 
 SUBMITTING, CREATING = "submitting", "creating"
 #: The provider's last words on a batch.

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import __version__
 from harness.errors import StoreError
+from harness.version import __version__
 
 
 def m001_answers(db: sqlite3.Connection) -> None:

@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from harness import __version__
 from harness.errors import StoreError, UsageError, unknown
 from harness.records import Answer
 from harness.store.describe import endpoint_of, model_of, prompt_hash, served_model
 from harness.store.key import canonical, identity, key_of
 from harness.store.sqlite import advice, open_read_only, open_writable
+from harness.version import __version__
 
 #: A key, the request that it is the key of, and the answer to that.
 Answered = tuple[str, Mapping[str, Any], Answer]

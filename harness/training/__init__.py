@@ -1,1 +1,1 @@
-"""Training of models on this project's own prompts and answers, from synthetic text."""
+"""Making models: answers as training text, recipes, trainers, the text of the tiny models."""

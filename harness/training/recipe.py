@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from harness.errors import ExperimentError
-from harness.models.protocol import complaint
+from harness.sections import complaint
 
 
 class _Section(BaseModel):

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from harness.errors import ExperimentError, unknown
 from harness.local.checkpoints.devices import ComputeType
 from harness.models import settings_for
-from harness.models.protocol import Settings, complaint
+from harness.models.protocol import Settings
+from harness.sections import complaint
 
 #: Finds the file that a key of the table names: the key and the name in, its path out.
 Resolve = Callable[[str, str], str]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.data.block import Block
+from harness.disk import replacing
 from harness.errors import TranslationError
 from harness.records import Translation
 from harness.translation.flags import flags_of
@@ -135,9 +136,9 @@ def write_file(path: Path, blocks: Iterable[tuple[Block, English]]) -> int:
     Raises:
         TranslationError: it cannot be written.
     """
-    beside, count = path.with_name(path.name + ".part"), 0
+    count = 0
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with replacing(path) as part, part.open("w", encoding="utf-8") as file:
             for block, english in blocks:
                 for example, translation in zip(block.examples, english.found, strict=True):
                     if translation is None or not translation.text.strip():
@@ -149,8 +150,6 @@ def write_file(path: Path, blocks: Iterable[tuple[Block, English]]) -> int:
                     row = dict(zip(_KEYS, values, strict=True))
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
                     count += 1
-        beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise TranslationError(f"{path} cannot be written ({error.strerror}).") from None
     return count

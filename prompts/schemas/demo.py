@@ -6,7 +6,7 @@ editors.
 
 from dataclasses import dataclass
 
-from harness.prompting.schema import Entity
+from harness.shapes import Entity
 
 
 @dataclass

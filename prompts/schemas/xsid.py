@@ -6,7 +6,7 @@ as they are written; what is above them is for editors.
 
 from dataclasses import dataclass
 
-from harness.prompting.schema import Entity
+from harness.shapes import Entity
 
 
 @dataclass

@@ -19,7 +19,8 @@ import pytest
 from harness.cli.live_progress import LiveProgress
 from harness.experiment import load_experiment
 from harness.records import Answer, Failure
-from harness.running.planning import load_blocks, make_plan
+from harness.running.blocks import load_blocks
+from harness.running.planning import make_plan
 from harness.store import Store
 
 EXPERIMENT = """

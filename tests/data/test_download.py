@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness.data import Dataset, catalog
-from harness.data.download import Pinned, cache_folder
+from harness.data.download import Pinned
+from harness.data.loading import load_examples
+from harness.disk import cache_folder
 from harness.errors import ChecksumError, DataError, DownloadError
 
 BODY = "".join(f"Ada{i} B-PER\nyuko O\nKano I-LOC\n\n" for i in range(9000)).encode()
@@ -81,7 +83,7 @@ def leftovers(tmp_path: Path) -> list[Path]:
 
 def test_a_file_is_fetched_once(server: Server, dataset: Dataset, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    examples = dataset.load("swa", progress=lambda *report: seen.append(report))
+    examples = load_examples(dataset, "swa", progress=lambda *report: seen.append(report))
     assert len(examples) == 9000
     assert server.asked == [f"/raw/some/where/{'0' * 40}/data/swa/test.txt"]
     assert seen[-1] == ("data/swa/test.txt", len(BODY), len(BODY))
@@ -90,7 +92,7 @@ def test_a_file_is_fetched_once(server: Server, dataset: Dataset, tmp_path: Path
     )
     assert PINNED.cached().read_bytes() == BODY
     server.behaviour = "404"
-    assert dataset.load("swa") == examples
+    assert load_examples(dataset, "swa") == examples
     assert len(server.asked) == 1
     assert not leftovers(tmp_path)
 
@@ -101,7 +103,7 @@ def test_another_file_is_refused(
 ) -> None:
     server.behaviour = behaviour
     with pytest.raises(ChecksumError, match=f"not the pinned file.*{PINNED.sha256}.*--data-dir"):
-        dataset.load("swa")
+        load_examples(dataset, "swa")
     assert not PINNED.cached().exists()
     assert not leftovers(tmp_path)
 
@@ -115,14 +117,14 @@ def test_a_failed_download_names_the_other_way(
 ) -> None:
     server.behaviour = behaviour
     with pytest.raises(DownloadError, match=told) as caught:
-        dataset.load("swa")
+        load_examples(dataset, "swa")
     assert PINNED.url() in str(caught.value)
     assert f"put the file as {PLACE} into a folder" in str(caught.value)
     assert "HARNESS_DATA" in str(caught.value)
     assert not PINNED.cached().exists()
     assert not leftovers(tmp_path)
     server.behaviour = "whole"
-    assert len(dataset.load("swa")) == 9000
+    assert len(load_examples(dataset, "swa")) == 9000
 
 
 def test_without_a_network(
@@ -130,17 +132,17 @@ def test_without_a_network(
 ) -> None:
     server.server_close()
     with pytest.raises(DownloadError, match="could not be fetched"):
-        dataset.load("swa")
+        load_examples(dataset, "swa")
     monkeypatch.setenv("HARNESS_DATA_URL", "no address")
     with pytest.raises(DownloadError, match="could not be fetched"):
-        dataset.load("swa")
+        load_examples(dataset, "swa")
 
 
 def test_a_cached_file_that_changed_is_refused(server: Server, dataset: Dataset) -> None:
     path = dataset.path("swa")
     path.write_bytes(BODY.replace(b"Ada1 B-PER", b"Ada1 B-LOC"))
     with pytest.raises(ChecksumError, match=f"{path}.*Delete it and run again"):
-        dataset.load("swa")
+        load_examples(dataset, "swa")
 
 
 def test_a_folder_that_cannot_be_written(
@@ -149,7 +151,7 @@ def test_a_folder_that_cannot_be_written(
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file" / "answers.sqlite"))
     with pytest.raises(DataError, match=r"cannot be written there.*HARNESS_CACHE"):
-        dataset.load("swa")
+        load_examples(dataset, "swa")
     assert not server.asked
 
 
@@ -160,15 +162,15 @@ def test_local_folders_come_first(
         (tmp_path / name / PLACE).parent.mkdir(parents=True)
         (tmp_path / name / PLACE).write_text(f"{name} B-PER\n", encoding="utf-8")
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "named"))
-    assert [e.text for e in dataset.load("swa")] == ["named"]
-    assert [e.text for e in dataset.load("swa", data_dir=tmp_path / "given")] == ["given"]
+    assert [e.text for e in load_examples(dataset, "swa")] == ["named"]
+    assert [e.text for e in load_examples(dataset, "swa", data_dir=tmp_path / "given")] == ["given"]
     assert not server.asked
     # Missing in the folder of the environment: fetched. Missing in the one given: an error.
     (tmp_path / "named" / PLACE).unlink()
-    assert len(dataset.load("swa")) == 9000
+    assert len(load_examples(dataset, "swa")) == 9000
     (tmp_path / "given" / PLACE).unlink()
     with pytest.raises(DataError, match=f"{tmp_path / 'given' / PLACE}: no such file"):
-        dataset.load("swa", data_dir=tmp_path / "given")
+        load_examples(dataset, "swa", data_dir=tmp_path / "given")
     assert len(server.asked) == 1
 
 
@@ -176,10 +178,10 @@ def test_a_folder_that_is_none(
     server: Server, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DataError, match=r"--data-dir: .*gone is not a folder"):
-        dataset.load("swa", data_dir=tmp_path / "gone")
+        load_examples(dataset, "swa", data_dir=tmp_path / "gone")
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "gone"))
     with pytest.raises(DataError, match=r"HARNESS_DATA: .*gone is not a folder"):
-        dataset.load("swa")
+        load_examples(dataset, "swa")
 
 
 def test_the_cache_is_beside_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from harness.data import catalog, resolve
 from harness.data.block import Block
-from harness.data.shots import Shots, folded, open_shots
+from harness.data.loading import load_examples
+from harness.data.shots import Shots, folded
 from harness.errors import (
     DataError,
     HarnessError,
@@ -29,6 +30,7 @@ from harness.errors import (
 )
 from harness.prompting.templates import find_template, render
 from harness.records import Annotation, Example
+from harness.running.shot_source import open_shots
 
 WORDS = ["Amina", "Tanga", "Kano", "alisema", "nyumbani", "barua", "mto", "mji", "habari", "wali"]
 
@@ -211,7 +213,7 @@ def test_the_hash_stands_for_the_setting_and_what_can_be_shown() -> None:
 
 def block(name: str, language: str, data_dir: Path | None = None, limit: int | None = 5) -> Block:
     dataset = catalog()[name]
-    test = dataset.load(language, "test", data_dir=data_dir, limit=limit)
+    test = load_examples(dataset, language, "test", data_dir=data_dir, limit=limit)
     return Block(dataset, language, "test", test)
 
 
@@ -223,7 +225,7 @@ def test_every_strategy_shows_what_the_corpus_carries(strategy: str, by: str) ->
     here = block("demo", "yor")
     template = find_template("ner", strategy)
     shots = open_shots(here, template, count=2, split="dev", by=by)
-    sentence = catalog()["demo"].load("yor", "test", limit=1, english=True)[0]
+    sentence = load_examples(catalog()["demo"], "yor", "test", limit=1, english=True)[0]
     shown = shots.of(sentence)
     assert {example.split for example in shown} == {"dev"}
     text = render(sentence, strategy, schema="demo", shots=shown).text
@@ -257,7 +259,7 @@ def own(tmp_path: Path) -> Callable[..., Block]:
             lines = (json.dumps({"entities": [], **row}) + "\n" for row in rows)
             (tmp_path / layout.format(split=split)).write_text("".join(lines))
         dataset = resolve("news", path=tmp_path / layout, labels={"PER": "Person"})
-        return Block(dataset, "und", "test", dataset.load("und", "test"))
+        return Block(dataset, "und", "test", load_examples(dataset, "und", "test"))
 
     return write
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from harness.experiment import load_experiment
 from harness.models import settings_for
-from harness.running.planning import load_blocks, make_plan
+from harness.running.blocks import load_blocks
+from harness.running.planning import make_plan
 from harness.serving.scripted import RULES
 from harness.serving.server import background
 from harness.store import Store

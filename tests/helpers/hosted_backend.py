@@ -13,8 +13,7 @@ from aiohttp import web
 from harness.models import open_backend, settings_for
 from harness.models.hosted.client import OpenAIBackend
 from harness.records import Answer, Failure, Prompt
-
-from .conftest import Handler, completion, handled_by
+from tests.helpers.loopback_server import Handler, completion, handled_by
 
 KEY = "sk-proj-Zq3x-very_secret-0123456789"
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.models.conftest import Handler, handled_by
+from tests.helpers.loopback_server import Handler, handled_by
 
 
 @contextmanager

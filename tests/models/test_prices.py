@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import money
 from harness.errors import UsageError
 from harness.models import prices
 from harness.records import Usage
@@ -38,7 +39,7 @@ def test_golden_costs(model: str, read: int, cached: int, written: int, dollars:
     assert price is not None
     cost = price.cost(Usage(read, written, cached))
     assert cost is not None
-    assert prices.dollars(cost) == dollars
+    assert money.dollars(cost) == dollars
 
 
 @pytest.mark.parametrize(
@@ -159,10 +160,10 @@ def test_a_price_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
 
 @given(st.integers(-(10**18), 10**18))
 def test_dollars_and_nano_dollars_are_inverse(nano: int) -> None:
-    text = prices.dollars(nano)
+    text = money.dollars(nano)
     assert "E" not in text.upper()
     assert Decimal(text) * 10**9 == nano
-    assert prices.nano_dollars(text) == nano
+    assert money.nano_dollars(text) == nano
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_whatever_is_sent_may_come_to_stand_in_the_prompt() -> None:
 @pytest.mark.parametrize("amount", ["free", "NaN", "inf", "0.0000000001", ""])
 def test_what_is_no_amount_of_dollars(amount: str) -> None:
     with pytest.raises(UsageError, match="is not an amount of dollars"):
-        prices.nano_dollars(amount)
+        money.nano_dollars(amount)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_what_is_no_amount_of_dollars(amount: str) -> None:
     ],
 )
 def test_costs_for_people(nano: int | None, shown: str) -> None:
-    assert prices.show_cost(nano) == shown
+    assert money.show_cost(nano) == shown
 
 
 @given(st.text())

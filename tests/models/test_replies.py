@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
 from harness.records import Answer, Reply, Usage
-
-from .conftest import completion
+from tests.helpers.loopback_server import completion
 
 
 def _read(body: Any, cost: int | None = None) -> Reply:

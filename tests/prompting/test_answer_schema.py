@@ -13,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data import resolve
+from harness.data.loading import load_examples
 from harness.errors import ExperimentError, SchemaError, UnknownNameError
+from harness.prompting.answer_schema import response_format
 from harness.prompting.schema import Schema, load_schema
 from harness.prompting.templates import Renderer, find_template, render
-from harness.reading.json_reply import parse_json_reply, response_format, write_json
+from harness.reading.json_reply import parse_json_reply
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Status
+from harness.serving.json_answer import write_json
 from harness.serving.scripted import Script, ScriptedSettings
 from tests.conftest import Served
 from tests.helpers.reply_oracle import ANSWERS, FIELDS, Stages
@@ -180,7 +183,7 @@ def test_more_than_strict_mode_allows(
     assert message in str(raised.value)
 
 
-DEMO = resolve("demo").load("swa", "test", limit=12, english=True)
+DEMO = load_examples(resolve("demo"), "swa", "test", limit=12, english=True)
 
 
 @pytest.mark.parametrize("strategy", ["direct", "self-translate", "transfusion"])

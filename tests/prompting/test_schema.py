@@ -11,7 +11,7 @@ from pathlib import Path
 import black
 import pytest
 
-from harness import resources
+from harness import disk
 from harness.errors import SchemaError, UnknownNameError
 from harness.prompting.schema import SchemaClass, list_schemas, load_schema
 
@@ -174,7 +174,7 @@ def test_an_unknown_name_lists_the_choices() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_schemas_are_valid_python_as_black_formats_it(name: str) -> None:
-    path = resources.shipped("prompts") / "schemas" / f"{name}.py"
+    path = disk.shipped("prompts") / "schemas" / f"{name}.py"
     text = path.read_text(encoding="utf-8")
     assert black.format_str(text, mode=black.Mode()) == text
     schema = load_schema(name)

@@ -14,8 +14,9 @@ from harness.data import load_dataset
 from harness.errors import TemplateError
 from harness.prompting.schema import load_schema
 from harness.prompting.templates import Renderer, find_template, render
-from harness.reading.json_reply import parse_json_reply, write_json
+from harness.reading.json_reply import parse_json_reply
 from harness.records import Annotation, Example
+from harness.serving.json_answer import write_json
 from harness.serving.tagger import answer
 from tests.prompting.test_literals import TEXTS
 from tests.prompting.test_templates import (

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reading.json_reply import FORMATS, as_json, parse_json_reply, write_json
+from harness.reading.formats import FORMATS
+from harness.reading.json_reply import parse_json_reply
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Status
+from harness.serving.json_answer import as_json, write_json
 from tests.helpers.reply_cases import KANO, Case
 from tests.helpers.reply_oracle import ANSWERS, FIELDS, SCALARS, Stages, check_invariants
 from tests.reading.cases_json import JSON_ONE, JSON_TWO

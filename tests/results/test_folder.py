@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from harness.errors import RunFolderError
 from harness.records import Annotation, Dropped, Example, Prediction, Status
-from harness.results.folder import (
-    RunFolder,
-    annotation_from,
-    example_from,
-    example_json,
-    prediction_json,
-)
+from harness.results.folder import RunFolder
+from harness.results.lines import annotation_from, example_from, example_json, prediction_json
 
 # Any code point, lone surrogates and line separators included.
 TEXT = st.text(st.characters(), max_size=20)

@@ -13,13 +13,14 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.models.prices import Price, nano_dollars
+from harness.models.prices import Price
+from harness.money import nano_dollars
 from harness.running.budget import Budget
 from harness.store import Store
 from tests.conftest import Ran, Served
 from tests.helpers.faulty_server import start
+from tests.helpers.loopback_server import completion
 from tests.helpers.thread_server import hosted
-from tests.models.conftest import completion
 
 Harness = Callable[..., Ran]
 Serve = Callable[..., Served]

@@ -18,7 +18,8 @@ import pytest
 from harness import compare, load_experiment, run
 from harness.errors import HarnessError, RunFolderError, StoreError, UsageError
 from harness.experiment import parse_experiment
-from harness.running.planning import load_blocks, make_plan
+from harness.running.blocks import load_blocks
+from harness.running.planning import make_plan
 from harness.store import Store
 from tests.conftest import Ran, Served
 
@@ -162,6 +163,21 @@ def test_the_limit_is_part_of_the_resolved_experiment(harness: Harness, tmp_path
     assert harness("run", "x/experiment.toml", "--offline").code == 0
     assert len(lines(tmp_path / "x")) == 3
     assert harness("run", "x.toml", "--limit", "0").code == 2
+
+
+def test_a_folder_renewed_from_its_resolved_file_keeps_its_name(
+    harness: Harness, tmp_path: Path
+) -> None:
+    (tmp_path / "x.toml").write_text(
+        'datasets = [{ name = "demo", languages = ["swa"], limit = 2 }]\n'
+        'systems = [{ name = "A", backend = "scripted", strategy = "direct" }]\n'
+    )
+    for file in ("x.toml", "x/experiment.toml", "x.toml"):
+        assert harness("run", file).code == 0
+        manifest = json.loads((tmp_path / "x" / "manifest.json").read_text())
+        assert manifest["experiment"] == "x"
+    assert harness("run", "x/experiment.toml", "--out", "copy").code == 0
+    assert json.loads((tmp_path / "copy" / "manifest.json").read_text())["experiment"] == "x"
 
 
 def test_a_folder_belongs_to_one_experiment(harness: Harness, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.disk import PACKAGE
 from harness.errors import CheckpointError
 from harness.local.checkpoints import hub, identity, model_files
 
-_EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
+_EMBEDDED = PACKAGE / "embedded"
 #: The models that ship with the program.
 EMBEDDED = ("tiny-gollie-tf", "tiny-nllb")
 

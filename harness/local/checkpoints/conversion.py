@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from harness.data.download import cache_folder
+from harness.disk import cache_folder, replacing
 from harness.errors import CheckpointError
 from harness.local.checkpoints import memory, model_files
 from harness.local.checkpoints.checkpoint import Checkpoint
@@ -128,25 +126,17 @@ def _filled(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+        with replacing(folder) as part:
+            part.mkdir()
+            yield part
     except OSError as error:
-        raise CheckpointError(_unwritten(folder, error)) from None
-    try:
-        yield part
         # Another process may have been faster; its folder is the same.
         if not model_files.is_converted(folder):
-            os.replace(part, folder)
-    except OSError as error:
-        raise CheckpointError(_unwritten(folder, error)) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _unwritten(folder: Path, error: OSError) -> str:
-    return (
-        f"{folder}: the converted model cannot be written ({error.strerror or error}). Nothing was "
-        f"kept. Free some space, or set HARNESS_CACHE to a file in a folder that can be written."
-    )
+            raise CheckpointError(
+                f"{folder}: the converted model cannot be written ({error.strerror or error}). "
+                f"Nothing was kept. Free some space, or set HARNESS_CACHE to a file in a folder "
+                f"that can be written."
+            ) from None
 
 
 def _run_converter(checkpoint: Checkpoint, stored: str, part: Path) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from harness.data.download import cache_folder, sha256_of
+from harness.disk import cache_folder, replacing, sha256_of
 from harness.errors import CheckpointError
 
 # Smaller files are hashed each time.
@@ -90,7 +88,5 @@ def _remember(path: str, state: list[int | str]) -> None:
     with suppress(OSError):
         memory = _memory()
         memory.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=memory.parent, prefix=".part-")
-        with os.fdopen(handle, "w") as file:
-            json.dump(_remembered() | {path: state}, file)
-        Path(part).replace(memory)
+        with replacing(memory) as part:
+            part.write_text(json.dumps(_remembered() | {path: state}))

@@ -8,13 +8,11 @@ every language code by one; for Llama it drops a space that a text begins with.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.download import cache_folder
+from harness.disk import cache_folder, replacing
 from harness.errors import CheckpointError
 from harness.local.checkpoints.checkpoint import Checkpoint
 
@@ -54,10 +52,8 @@ def from_pieces(checkpoint: Checkpoint) -> Path:
     tokenizer = _converted(checkpoint)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=kept.parent, prefix=".part-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(tokenizer.to_str())
-        Path(part).replace(kept)
+        with replacing(kept) as part:
+            part.write_text(tokenizer.to_str(), "utf-8")
     except OSError as error:
         raise CheckpointError(
             f"{kept}: the converted tokenizer cannot be written ({error.strerror}). Free some "

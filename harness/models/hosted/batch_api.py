@@ -16,7 +16,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import EndpointError
-from harness.models.hosted import failures
+from harness.models.hosted import failures, secrets
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.transport import encode, find_key, open_client
 from harness.models.pace.calls import TryAgain
@@ -110,8 +110,8 @@ class BatchAPI:
         import httpx2
 
         self._settings = settings
-        self._secrets = failures.secrets(find_key(settings))
-        self._stored_secrets = failures.secrets(find_key(settings), stored=True)
+        self._secrets = secrets.secrets(find_key(settings))
+        self._stored_secrets = secrets.secrets(find_key(settings), stored=True)
         timeout = httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
         self._client = open_client(settings, httpx2.AsyncClient(timeout=timeout))
 
@@ -240,7 +240,7 @@ class BatchAPI:
             return key, Undone(self._clean(f"HTTP 200, but no completion: {body}"), 200)
         text = json.dumps(body, ensure_ascii=False)
         for secret in self._stored_secrets:
-            text = text.replace(secret, failures.HIDDEN)
+            text = text.replace(secret, secrets.HIDDEN)
         return key, Response(body, text)
 
     def _failure(self, status: int, body: Any) -> Failure | Undone:
@@ -319,7 +319,7 @@ class BatchAPI:
         )
 
     def _clean(self, message: str) -> str:
-        return failures.clean(message, self._secrets)
+        return secrets.clean(message, self._secrets)
 
 
 def url_of(family: str, provider: str | None) -> str:

@@ -27,7 +27,7 @@ from importlib import import_module
 from typing import Any
 
 from harness.errors import EndpointError
-from harness.models.hosted import failures
+from harness.models.hosted import failures, secrets
 from harness.models.hosted.circuit_breaker import Standing
 from harness.models.hosted.headers import read_quota, retry_after
 from harness.models.hosted.openai_settings import PARAMETERS, OpenAISettings
@@ -319,7 +319,7 @@ class OpenAIBackend:
         except UnicodeDecodeError:
             raise flow.TryAgain("HTTP 200, but not UTF-8", 200, self._pause) from None
         for secret in self.line.stored_secrets:
-            text = text.replace(secret, failures.HIDDEN)
+            text = text.replace(secret, secrets.HIDDEN)
         return text
 
     @property
@@ -332,7 +332,7 @@ class OpenAIBackend:
         return None if self._standing.answers else 4 * self.settings.backoff_s
 
     def _clean(self, message: str) -> str:
-        return failures.clean(message, self.line.secrets)
+        return secrets.clean(message, self.line.secrets)
 
 
 def _line_of(peers: Sequence[Backend], settings: OpenAISettings) -> Line | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from harness.errors import CredentialsError, UsageError
-from harness.models.hosted import failures
+from harness.models.hosted import secrets
 from harness.models.hosted.openai_settings import OPENAI_URL, OpenAISettings
 from harness.models.pace.limiter import Pace
 
@@ -207,8 +207,8 @@ class Line:
         if self._wire is None:
             key = find_key(self._settings)
             find_proxy(self._settings.base_url)
-            self.secrets = failures.secrets(key)
-            self.stored_secrets = failures.secrets(key, stored=True)
+            self.secrets = secrets.secrets(key)
+            self.stored_secrets = secrets.secrets(key, stored=True)
             self._wire = Wire(open_client(self._settings))
         return self._wire
 

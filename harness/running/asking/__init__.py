@@ -1,0 +1,1 @@
+"""How answers come in: live calls, batches, leases on keys, and what whoever watches is told."""

@@ -7,51 +7,21 @@ import gc
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 
-from harness.errors import CheckpointError, EndpointError, HarnessError
+from harness.errors import CheckpointError, EndpointError
 from harness.models.hosted.openai_settings import OpenAISettings
-from harness.models.prices import add_costs
+from harness.money import add_costs
 from harness.records import Answer, Failure
 from harness.running.asking.lease import Lease
 from harness.running.asking.live import Calls
+from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
 from harness.running.budget import Budget
-from harness.running.plan import Cell, SystemPlan
+from harness.running.plan import SystemPlan
 from harness.store import Store
 from harness.store.ledger import Ledger
 from harness.store.writer import Writer
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """What came of asking.
-
-    ``paid`` maps each key that was answered to the place that asked; ``failures`` holds what
-    failed for good; ``cost`` is in nano-dollars, ``None`` once a price is unknown; ``refused``
-    are why servers and local models answered no call at all. ``translated`` counts sentences.
-    ``over_budget`` says that the next call might have passed the budget and was not made;
-    ``found`` are keys that another process had answered meanwhile.
-    """
-
-    paid: dict[str, tuple[Cell, int]] = field(default_factory=dict)
-    failures: dict[str, Failure] = field(default_factory=dict)
-    cost: int | None = 0
-    interrupted: bool = False
-    refused: list[HarnessError] = field(default_factory=list)
-    translated: int = 0
-    over_budget: bool = False
-    found: set[str] = field(default_factory=set)
-
-    def came(self, key: str) -> bool:
-        """Whether a key was answered in the course of the run, here or elsewhere."""
-        return key in self.paid or key in self.found
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing more is to be asked."""
-        return self.interrupted or self.over_budget
 
 
 def ask(

@@ -1,0 +1,1 @@
+"""The made-up text of the models that ship: sentence patterns, clauses, names, noise."""

@@ -29,7 +29,7 @@ from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Failure
 from harness.serving.server import Server, running
 from harness.store.ledger import ENDED
-from tests.models.conftest import completion, handled_by
+from tests.helpers.loopback_server import completion, handled_by
 
 URL = "/v1/chat/completions"
 Client = Callable[[BatchAPI, Server], Awaitable[None]]

@@ -15,9 +15,7 @@ from harness.models import open_backend, settings_for
 from harness.models.hosted.client import OpenAIBackend
 from harness.records import Answer, Failure
 from harness.serving.server import running
-
-from .conftest import completion, handled_by
-from .hosting import (
+from tests.helpers.hosted_backend import (
     KEY,
     always,
     drain,
@@ -28,6 +26,7 @@ from .hosting import (
     requests_of,
     run,
 )
+from tests.helpers.loopback_server import completion, handled_by
 
 # The request
 

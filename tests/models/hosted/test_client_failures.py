@@ -16,9 +16,7 @@ from aiohttp import web
 from harness.errors import EndpointError
 from harness.models.hosted.failures import Refused
 from harness.records import Answer, Failure
-
-from .conftest import completion, handled_by
-from .hosting import (
+from tests.helpers.hosted_backend import (
     after,
     always,
     drain,
@@ -29,6 +27,7 @@ from .hosting import (
     requests_of,
     run,
 )
+from tests.helpers.loopback_server import completion, handled_by
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])

@@ -12,9 +12,16 @@ from aiohttp import web
 
 from harness.errors import EndpointError
 from harness.records import Answer, Failure
-
-from .conftest import Handler, completion, handled_by
-from .hosting import after, always, drain, error_response, hosted, requests_of, run
+from tests.helpers.hosted_backend import (
+    after,
+    always,
+    drain,
+    error_response,
+    hosted,
+    requests_of,
+    run,
+)
+from tests.helpers.loopback_server import Handler, completion, handled_by
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from aiohttp import web
 from harness.errors import EndpointError
 from harness.models.hosted.client import OpenAIBackend
 from harness.records import Answer, Failure
-
-from .conftest import completion, handled_by
-from .hosting import drain, error_response, failure_of, hosted, requests_of, run
+from tests.helpers.hosted_backend import drain, error_response, failure_of, hosted, requests_of, run
+from tests.helpers.loopback_server import completion, handled_by
 
 Play = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

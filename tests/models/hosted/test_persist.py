@@ -11,8 +11,7 @@ import pytest
 from harness.models.pace import calls
 from harness.models.pace.limiter import Pace
 from harness.records import Answer, Failure
-
-from . import virtual
+from tests.helpers import virtual_time
 
 ANSWER = Answer("{}", 0.0, None)
 
@@ -49,10 +48,10 @@ def _persist(
         assert isinstance(outcome, Answer | Failure)
         return outcome
 
-    async def main(clock: virtual.Clock) -> object:
+    async def main(clock: virtual_time.Clock) -> object:
         return await calls.persist(attempt, turn, **settings)
 
-    return virtual.run(main), turn.naps, turn.held
+    return virtual_time.run(main), turn.naps, turn.held
 
 
 def test_backoff_doubles_with_jitter_and_stops_growing() -> None:

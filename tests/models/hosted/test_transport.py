@@ -23,8 +23,7 @@ from harness.models.hosted.client import OpenAIBackend
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.transport import Wire, _encode, find_proxy, open_client
 from harness.records import Answer, Failure, Prompt
-
-from .conftest import Handler, completion, handled_by
+from tests.helpers.loopback_server import Handler, completion, handled_by
 
 KEY = "sk-proj-Zq3x-very_secret-0123456789"
 _CHAT = {

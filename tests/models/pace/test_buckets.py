@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.models.pace.limiter import Pace, Quota
-
-from . import virtual
+from tests.helpers import virtual_time
 
 #: Tokens of the prompt, the answer's budget, and the answer.
 Sizes = Callable[[random.Random], tuple[int, int, int]]
@@ -44,7 +43,7 @@ def _sent(
     log: Log = []
     book: Log = []
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(slots, rpm=rpm, tpm=tpm, clock=clock)
         stop = asyncio.Event()
         started = clock()
@@ -67,7 +66,7 @@ def _sent(
             task.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
 
-    virtual.run(main)
+    virtual_time.run(main)
     return log, book
 
 
@@ -165,7 +164,7 @@ def _ask_for(
     rng = random.Random(2)
     good = reserved = bad = 0
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         nonlocal good, reserved, bad
         pace = Pace(64, clock=clock)
         stop = asyncio.Event()
@@ -198,7 +197,7 @@ def _ask_for(
             task.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
 
-    virtual.run(main)
+    virtual_time.run(main)
     return good, reserved, bad
 
 
@@ -223,7 +222,7 @@ def test_a_reset_in_an_hour_is_looked_at_every_minute() -> None:
 
 
 def test_the_servers_silence_is_no_limit() -> None:
-    async def main(clock: virtual.Clock) -> float:
+    async def main(clock: virtual_time.Clock) -> float:
         pace = Pace(4, clock=clock)
         # Until the first answer nobody knows.
         assert pace.counts_tokens
@@ -241,4 +240,4 @@ def test_the_servers_silence_is_no_limit() -> None:
         assert pace.counts_tokens
         return clock() - before
 
-    assert virtual.run(main) == pytest.approx(20.0)
+    assert virtual_time.run(main) == pytest.approx(20.0)

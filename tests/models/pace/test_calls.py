@@ -8,8 +8,7 @@ import pytest
 
 from harness.models.pace import calls
 from harness.models.pace.limiter import Pace
-
-from . import virtual
+from tests.helpers import virtual_time
 
 
 def _counted(count: int, pulled: list[int]) -> Iterator[tuple[int, int]]:
@@ -76,7 +75,7 @@ def test_what_waits_for_a_limit_is_no_more_than_the_slots(late: bool) -> None:
         sent.back()
         return number
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         stream = calls.stream(_counted(10_000, pulled), call, Pace(64, rpm=60, clock=clock))
         async with aclosing(stream):
             taken = 0
@@ -87,7 +86,7 @@ def test_what_waits_for_a_limit_is_no_more_than_the_slots(late: bool) -> None:
                     break
         assert clock() == pytest.approx(1100, abs=2)
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> None:
@@ -112,13 +111,13 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
         under_way -= len(batch)
         kept.append(list(batch))
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         async for number, result in calls.stream(_counted(40, []), call, 8, keep=keep):
             assert number == result
             assert (number, number) in kept[-1]
             seen.append(number)
 
-    virtual.run(main)
+    virtual_time.run(main)
     assert sorted(seen) == list(range(40))
     assert [number for batch in kept for number, _ in batch] == seen
     assert [len(batch) for batch in kept] == [8] * 5
@@ -226,7 +225,7 @@ def test_two_streams_share_a_pace() -> None:
         sent.back()
         return number
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(4, clock=clock)
 
         async def drain(count: int) -> int:
@@ -234,7 +233,7 @@ def test_two_streams_share_a_pace() -> None:
 
         assert await asyncio.gather(drain(40), drain(3)) == [40, 3]
 
-    virtual.run(main)
+    virtual_time.run(main)
     assert most == 4
 
 
@@ -271,7 +270,7 @@ def test_stopping_waits_for_what_is_in_flight_and_gives_up_the_rest() -> None:
             await turn.attempt()
         return number
 
-    async def main(clock: virtual.Clock) -> list[int]:
+    async def main(clock: virtual_time.Clock) -> list[int]:
         stop = asyncio.Event()
         # Six at once, and then one a minute: the seventh waits for the limit.
         pace = Pace(8, rpm=1, clock=clock)
@@ -281,7 +280,7 @@ def test_stopping_waits_for_what_is_in_flight_and_gives_up_the_rest() -> None:
         assert clock() == 1002
         return keys
 
-    assert sorted(virtual.run(main)) == [0, 2, 4]
+    assert sorted(virtual_time.run(main)) == [0, 2, 4]
 
 
 def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
@@ -351,15 +350,15 @@ def test_making_requests_lets_others_run() -> None:
         await turn.attempt()
         return number
 
-    def slow(clock: virtual.Clock) -> Iterator[tuple[int, int]]:
+    def slow(clock: virtual_time.Clock) -> Iterator[tuple[int, int]]:
         for number in range(1000):
             clock.now += 0.0004
             yield number, number
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         watching = asyncio.ensure_future(watch())
         assert len([key async for key, _ in calls.stream(slow(clock), call, 1000)]) == 1000
         watching.cancel()
 
-    virtual.run(main)
+    virtual_time.run(main)
     assert longest < 0.003

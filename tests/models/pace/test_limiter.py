@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.models.pace.limiter import Pace, Pass, Quota, Stopped
-
-from . import virtual
+from tests.helpers import virtual_time
 
 
 async def _settle() -> None:
@@ -31,7 +30,7 @@ def test_slots_are_never_more_than_the_ceiling(
 ) -> None:
     """Calls take a while, are kept a while, are turned away, or are cancelled at any time."""
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(ceiling, rpm=300, tpm=30_000, clock=clock)
         stop = asyncio.Event()
         held = 0
@@ -62,11 +61,11 @@ def test_slots_are_never_more_than_the_ceiling(
         assert pace._held == pace._in_flight == pace._tokens_in_flight == 0
         assert len(asyncio.all_tasks()) == 1
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 def test_who_waits_is_let_in_in_the_order_of_asking_the_large_ones_too() -> None:
-    async def main(clock: virtual.Clock) -> list[int]:
+    async def main(clock: virtual_time.Clock) -> list[int]:
         pace = Pace(100, tpm=60_000, clock=clock)
         stop = asyncio.Event()
         order: list[int] = []
@@ -82,7 +81,7 @@ def test_who_waits_is_let_in_in_the_order_of_asking_the_large_ones_too() -> None
         assert clock() - 1000 == pytest.approx((10 * 2_000 + 40 * 10) / 1000, abs=3)
         return order
 
-    assert virtual.run(main) == list(range(50))
+    assert virtual_time.run(main) == list(range(50))
 
 
 @pytest.mark.parametrize("waiters", [256, 5000])
@@ -99,7 +98,7 @@ def test_each_admission_looks_at_few_of_those_who_wait(
 
     monkeypatch.setattr(Pace, "_delay", counted)
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(10_000, rpm=60_000, clock=clock)
 
         async def call() -> None:
@@ -109,12 +108,12 @@ def test_each_admission_looks_at_few_of_those_who_wait(
 
         await asyncio.gather(*(call() for _ in range(waiters)))
 
-    virtual.run(main)
+    virtual_time.run(main)
     assert looks < 5 * waiters
 
 
 def test_a_pause_holds_for_all_and_ends_when_the_server_said() -> None:
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(32, clock=clock)
         stop = asyncio.Event()
         sent = [await pace.enter(0, stop) for _ in range(32)]
@@ -142,11 +141,11 @@ def test_a_pause_holds_for_all_and_ends_when_the_server_said() -> None:
             again.release()
         assert clock() - before == pytest.approx(2.0)
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 def test_without_a_retry_after_pauses_grow() -> None:
-    async def main(clock: virtual.Clock) -> list[float]:
+    async def main(clock: virtual_time.Clock) -> list[float]:
         pace = Pace(8, clock=clock)
         stop = asyncio.Event()
         for each in [await pace.enter(0, stop) for _ in range(8)]:
@@ -161,11 +160,11 @@ def test_without_a_retry_after_pauses_grow() -> None:
             probe.release()
         return waited
 
-    assert virtual.run(main) == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30])
+    assert virtual_time.run(main) == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30])
 
 
 def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(2, clock=clock)
         for storm in range(2_000):
             before = clock()
@@ -174,11 +173,11 @@ def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
             probe.back(throttled=True)
             probe.release()
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> None:
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(1, tpm=60_000, clock=clock)
         stop = asyncio.Event()
         first = await pace.enter(0, stop)
@@ -193,11 +192,11 @@ def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> Non
         await pace.enter(600, stop)
         assert clock() == 1000.0
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None:
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(8, tpm=60_000, clock=clock)
         stop = asyncio.Event()
         await pace.enter(600, stop)
@@ -209,11 +208,11 @@ def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None
         assert isinstance(await small, Pass)
         assert clock() == 1000.0
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 def test_a_server_that_asks_for_hours_does_not_hold_up_the_rest() -> None:
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(8, clock=clock)
         for _ in range(20):
             sent = await pace.enter(0, asyncio.Event())
@@ -221,12 +220,12 @@ def test_a_server_that_asks_for_hours_does_not_hold_up_the_rest() -> None:
             sent.release()
         assert clock() == 1000.0
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 @pytest.mark.parametrize("why", ["slot", "limit", "pause", "quota"])
 def test_stop_ends_every_wait_at_once(why: str) -> None:
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(4, rpm=1 if why == "limit" else None, clock=clock)
         stop, other = asyncio.Event(), asyncio.Event()
         sent = [await pace.enter(0, stop) for _ in range(1 if why == "limit" else 4)]
@@ -258,14 +257,14 @@ def test_stop_ends_every_wait_at_once(why: str) -> None:
         await _settle()
         assert len(asyncio.all_tasks()) == 1
 
-    virtual.run(main)
+    virtual_time.run(main)
 
 
 def test_one_pace_serves_several_event_loops_one_after_the_other() -> None:
-    clock = virtual.Clock()
+    clock = virtual_time.Clock()
     pace = Pace(4, rpm=60, clock=clock)
 
-    async def half(_: virtual.Clock) -> float:
+    async def half(_: virtual_time.Clock) -> float:
         started = clock()
         stop = asyncio.Event()
         for _ in range(30):
@@ -278,8 +277,8 @@ def test_one_pace_serves_several_event_loops_one_after_the_other() -> None:
         assert not task.done()
         return clock() - started
 
-    assert virtual.run(half, clock) == pytest.approx(29, abs=0.1)
-    assert virtual.run(half, clock) == pytest.approx(30, abs=0.1)
+    assert virtual_time.run(half, clock) == pytest.approx(29, abs=0.1)
+    assert virtual_time.run(half, clock) == pytest.approx(30, abs=0.1)
 
 
 def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +300,7 @@ def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_another_system_makes_limits_stricter_and_never_looser() -> None:
-    async def rate(pace: Pace, clock: virtual.Clock) -> float:
+    async def rate(pace: Pace, clock: virtual_time.Clock) -> float:
         started = clock()
         for _ in range(61):
             sent = await pace.enter(0, asyncio.Event())
@@ -309,7 +308,7 @@ def test_another_system_makes_limits_stricter_and_never_looser() -> None:
             sent.release()
         return 60 / (clock() - started) * 60
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(8, clock=clock)
         pace.adjust(16, 120, None)
         assert pace.ceiling == 16
@@ -321,4 +320,4 @@ def test_another_system_makes_limits_stricter_and_never_looser() -> None:
         assert pace.counts_tokens
         assert pace.free == 4
 
-    virtual.run(main)
+    virtual_time.run(main)

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from harness.models.pace.limiter import Pace
 from harness.models.pace.window import Window
-
-from . import virtual
+from tests.helpers import virtual_time
 
 #: How many attempts are in flight and the time -> whether this one is answered, and its seconds.
 Behaviour = Callable[[int, float, random.Random], tuple[bool, float]]
@@ -36,7 +35,7 @@ def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> Seen:
     seen = Seen()
     rng = random.Random(1)
 
-    async def main(clock: virtual.Clock) -> None:
+    async def main(clock: virtual_time.Clock) -> None:
         pace = Pace(ceiling, clock=clock)
         stop = asyncio.Event()
         started = clock()
@@ -66,7 +65,7 @@ def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> Seen:
             task.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
 
-    virtual.run(main)
+    virtual_time.run(main)
     return seen
 
 

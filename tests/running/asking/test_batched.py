@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from harness.cli.batch import _stop
 from harness.errors import EndpointError
 from harness.models.hosted.batch_api import BatchAPI, Remote, Unreached, line_of
 from harness.models.prices import Price
 from harness.records import Answer, Failure, Prompt, Usage
 from harness.running.asking import batched, submission
 from harness.running.asking.batched import ask_batches
+from harness.running.asking.cancel import _stop
 from harness.running.budget import Budget
 from harness.store import Store, request_key
 from harness.store.ledger import Ledger

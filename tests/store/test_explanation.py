@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.store import Store, explain, request_key
-from harness.store.explain import _common, compare
+from harness.store.explanation import _common, compare
 from tests.helpers.stored_answers import GUIDELINES, put, request
 
 
@@ -101,8 +101,8 @@ def test_nothing_to_compare_with(store: Store) -> None:
 
 
 def test_only_so_many_are_compared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.store.explain._SAME_MODEL", 5)
-    monkeypatch.setattr("harness.store.explain._LAST_ROWS", 10)
+    monkeypatch.setattr("harness.store.explanation._SAME_MODEL", 5)
+    monkeypatch.setattr("harness.store.explanation._LAST_ROWS", 10)
     first = put(store, 0)
     for number in range(1, 40):
         put(store, number, model="m" if number % 2 else "other")

@@ -1,0 +1,148 @@
+"""From the sentences of a file to examples: ids, gold, the English beside them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness.data.catalog import resolve
+from harness.data.corpus import Corpus, Mention, Sentence, fault
+from harness.data.dataset import Dataset
+from harness.data.download import Progress
+from harness.data.english import english_of
+from harness.errors import UsageError
+from harness.records import Annotation, Example
+
+
+def load_dataset(
+    name: str,
+    language: str,
+    split: str = "test",
+    *,
+    data_dir: Path | str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    english: bool = False,
+    path: Path | str | None = None,
+    format: str | None = None,  # noqa: A002
+    labels: Mapping[str, str] | None = None,
+    schema: str | None = None,
+) -> list[Example]:
+    """The examples of a dataset's language and split, in the order of the file.
+
+    ``name`` is one of the catalogue (``harness ls datasets``) or, with ``path``, ``format`` and
+    ``labels``, of one's own data (:func:`resolve`). The other arguments, and the errors, are those
+    of :func:`load_examples`.
+
+    >>> load_dataset("masakhaner2", "swa", limit=200)  # doctest: +SKIP
+    """
+    dataset = resolve(
+        name, path=path, format=format, labels=labels, schema=schema, languages=(language,)
+    )
+    return load_examples(
+        dataset,
+        language,
+        split,
+        data_dir=data_dir,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        english=english,
+    )
+
+
+def load_examples(
+    dataset: Dataset,
+    language: str,
+    split: str = "test",
+    *,
+    data_dir: Path | str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    english: bool = False,
+    progress: Progress | None = None,
+) -> list[Example]:
+    """The examples of a language and split, in the order of the file.
+
+    ``limit`` takes the first that many; ``sample`` draws that many with ``seed`` and keeps the
+    file's order. With ``english``, each example has the English that the corpus carries and,
+    where there is one, the gold of that English (:mod:`harness.data.english`).
+
+    An example's text is its tokens joined by single spaces, or the text as given. Its id is the
+    corpus' own where every sentence of the file has one and no two share it, else
+    ``<split>-<index>``, counted from 0; in JSONL each sentence's own id stands by itdataset.
+
+    Raises:
+        UnknownNameError: the dataset has no such language or split.
+        DataError: the file is missing, not the pinned one, could not be fetched, or has a line
+            that its format does not allow.
+    """
+    corpus = dataset.read(language, split, data_dir=data_dir, progress=progress)
+    sentences = dataset.sentences(language, split, corpus)
+    ids = _ids(dataset, split, corpus, sentences)
+    chosen = _choose(len(sentences), limit, sample, seed)
+    source = english_of(dataset, language, split, sentences, data_dir) if english else None
+    examples = []
+    for index in chosen:
+        sentence = sentences[index]
+        example = Example(
+            id=ids[index],
+            dataset=dataset.name,
+            language=language,
+            split=split,
+            text=sentence.text,
+            tokens=sentence.tokens,
+            gold=_gold(dataset, sentence.mentions),
+            english=source[index][0] if source else None,
+            english_gold=_english_gold(dataset, source[index][1]) if source else None,
+        )
+        examples.append(example)
+    return examples
+
+
+def _gold(dataset: Dataset, mentions: Iterable[Mention]) -> tuple[Annotation, ...]:
+    classes = dataset.labels
+    return tuple(
+        [
+            Annotation(classes[label], {"span": surface}, offsets)
+            for label, surface, offsets in mentions
+            if label in classes
+        ]
+    )
+
+
+def _english_gold(
+    dataset: Dataset, mentions: list[Mention] | None
+) -> tuple[Annotation, ...] | None:
+    return None if mentions is None else _gold(dataset, mentions)
+
+
+def _ids(dataset: Dataset, split: str, corpus: Corpus, sentences: Sequence[Sentence]) -> list[str]:
+    counted = [f"{split}-{i}" for i in range(len(sentences))]
+    own = [sentence.id for sentence in sentences]
+    if dataset.format != "jsonl":
+        named = [i for i in own if i is not None]
+        return named if len(named) == len({*named}) == len(own) else counted
+    ids = [i or c for i, c in zip(own, counted, strict=True)]
+    if len({*ids}) < len(ids):
+        lines: dict[str, int] = {}
+        for i, sentence in zip(ids, sentences, strict=True):
+            first = lines.setdefault(i, sentence.line)
+            if first != sentence.line:
+                fault(corpus.path, sentence.line, f"id '{i}' is that of line {first} already.")
+    return ids
+
+
+def _choose(size: int, limit: int | None, sample: int | None, seed: int) -> Sequence[int]:
+    """Which of ``size`` sentences are taken, ascending."""
+    if limit is not None and sample is not None:
+        raise UsageError("`limit` takes the first examples and `sample` draws them: give one.")
+    for name, number in (("limit", limit), ("sample", sample)):
+        if number is not None and number < 1:
+            raise UsageError(f"`{name}` must be at least 1, not {number}.")
+    if sample is not None and sample < size:
+        return sorted(random.Random(seed).sample(range(size), sample))
+    return range(size if limit is None else min(limit, size))

@@ -1,0 +1,1 @@
+"""Scores as people read them: comparisons, tables, one example through every stage."""

@@ -1,0 +1,72 @@
+"""Reading the corpora of an experiment, as blocks of one dataset and language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.data import Dataset, resolve
+from harness.data.block import Block
+from harness.data.download import Progress as Downloads
+from harness.data.loading import load_examples
+from harness.errors import DataError, UnknownNameError, unknown
+from harness.experiment import DatasetEntry, Experiment
+from harness.prompting.templates import find_template
+
+#: The folder of prompts/ that strategies are looked up in; the one task of this version.
+TASK = "ner"
+
+
+def load_blocks(
+    experiment: Experiment,
+    *,
+    data_dir: Path | None = None,
+    progress: Downloads | None = None,
+) -> list[Block]:
+    """Read every dataset and language of an experiment; ``progress`` is told of downloads."""
+    # References of a corpus are read only where some system wants them.
+    english = any(
+        experiment.translation_of(s).source == "reference"
+        and find_template(TASK, s.strategy).uses_english
+        for s in experiment.systems
+    )
+    blocks = []
+    for entry in experiment.datasets:
+        dataset = resolve(
+            entry.name,
+            path=entry.path,
+            format=entry.format,
+            labels=entry.labels,
+            schema=entry.schema_,
+            languages=entry.languages if entry.path and entry.languages != "all" else None,
+        )
+        for language in _languages(entry, dataset):
+            if not language.isprintable():
+                raise DataError(f"Dataset '{entry.name}': {language!r} is no name of a language.")
+            examples = load_examples(
+                dataset,
+                language,
+                entry.split,
+                data_dir=data_dir,
+                limit=entry.limit,
+                sample=entry.sample,
+                seed=entry.seed,
+                english=english,
+                progress=progress,
+            )
+            altered = dataset.altered(language, entry.split, data_dir)
+            blocks.append(Block(dataset, language, entry.split, examples, altered))
+    return blocks
+
+
+def _languages(entry: DatasetEntry, dataset: Dataset) -> Sequence[str]:
+    known = dataset.languages(entry.split)
+    if entry.languages == "all":
+        return known
+    for language in entry.languages:
+        if language not in known:
+            raise UnknownNameError(
+                f"Dataset '{entry.name}', split '{entry.split}': "
+                + unknown("language", language, known)
+            )
+    return tuple(dict.fromkeys(entry.languages))
