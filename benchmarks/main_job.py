@@ -172,7 +172,7 @@ def hosted(folder: Path, prompts: int, latency: float, in_flight: int, rounds: i
         experiment = load_experiment(file)
         os.chdir(folder)
         (plan,) = make_plan(experiment, load_blocks(experiment), Store(folder / "no"))
-        bodies = [plan.request(*place)["body"] for place in plan.pending.values()]
+        bodies = [plan.request(*place).body for place in plan.pending.values()]
         size = sum(len(json.dumps(body)) for body in bodies) / len(bodies)
         (folder / "bodies.jsonl").write_text("\n".join(map(json.dumps, bodies)) + "\n")
         (folder / "bare.py").write_text(BARE)

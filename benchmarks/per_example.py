@@ -48,7 +48,7 @@ def main() -> None:
     script = Script(ScriptedSettings())
     import json
 
-    answers = [Answer(json.dumps(script.response(r["body"])), 0.0, 0) for r in requests]
+    answers = [Answer(json.dumps(script.response(r.body)), 0.0, 0) for r in requests]
     replies = [backend.reply(a, cached=True) for a in answers]
     fields = schema.fields()
     read = [parse_reply(r.text, fields=fields) for r in replies]

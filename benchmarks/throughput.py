@@ -173,7 +173,7 @@ def write_bodies(folder: Path, file: Path) -> float:
     size = 0
     with (folder / "bodies.jsonl").open("w", encoding="utf-8") as out:
         for place in plan.pending.values():
-            body = json.dumps(plan.request(*place)["body"], ensure_ascii=False)
+            body = json.dumps(plan.request(*place).body, ensure_ascii=False)
             size += out.write(body + "\n")
     return size / len(plan.pending) / 1000
 

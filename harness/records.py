@@ -2,7 +2,7 @@
 
 One sentence flows through them in this order::
 
-    Example -> Translation -> Prompt -> Answer -> Reply -> Prediction
+    Example -> Translation -> Prompt -> Request -> Answer -> Reply -> Prediction
 
 Texts are Python strings of Unicode code points, kept exactly as the corpus has them (no
 normalisation); offsets count code points, end exclusive.
@@ -115,6 +115,30 @@ class Prompt:
     answers: tuple[str, ...]
     system: str | None = None
     response_format: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent to a model, and what its answer is stored under: all that it depends on.
+
+    ``endpoint`` stands for the server or the engine, ``family`` for the kind of call
+    (``chat.completions``, ``completions``; empty where there is only one), ``body`` is what goes
+    over the wire. ``identity`` has the rest: the repeat, the hash of local weights, the version of
+    a script. Nothing here is a secret. Nobody changes a request; :func:`dataclasses.replace` makes
+    another one.
+    """
+
+    endpoint: str
+    family: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    def table(self) -> dict[str, Any]:
+        """The request as one table, of which the store makes the key."""
+        table: dict[str, Any] = {"endpoint": self.endpoint, **self.identity}
+        if self.family:
+            table |= {"family": self.family, "body": self.body}
+        return table
 
 
 @dataclass(frozen=True, slots=True)

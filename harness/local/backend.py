@@ -23,7 +23,7 @@ from harness.models.prices import Price, Prices, find_price
 from harness.models.protocol import Backend, K, Keep, Settings, Wrap, body_of
 from harness.models.replies import read_reply
 from harness.reading.complete import closes
-from harness.records import Answer, Failure, Prompt, Reply
+from harness.records import Answer, Failure, Prompt, Reply, Request
 
 # So many requests are looked at together, to find what they share and to sort them.
 _WINDOW = 2048
@@ -137,20 +137,18 @@ class LocalBackend:
         told = {name: value for name, value in engine.items() if name != "version"}
         return "+".join(v[:8] if name == "adapter" else v for name, v in told.items())
 
-    def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
+    def request(self, prompt: Prompt, repeat: int = 0) -> Request:
         """The canonical whole request: model and engine by what they are, not by where."""
         family, body = body_of(self.settings.model, prompt)
         # Two copies of a model are one model, whatever their folders are called.
         del body["model"]
         body |= {"max_tokens": self.settings.max_tokens, "temperature": 0}
-        return {
-            "endpoint": self.endpoint,
-            **self._identity,
-            "family": family,
-            "body": body,
-            "until": list(prompt.answers),
-            "repeat": repeat,
-        }
+        return Request(
+            self.endpoint,
+            family,
+            body,
+            {**self._identity, "until": list(prompt.answers), "repeat": repeat},
+        )
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -182,7 +180,7 @@ class LocalBackend:
 
     async def answers(
         self,
-        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
         keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
@@ -227,14 +225,14 @@ class LocalBackend:
         return self._loaded
 
     def _steps(
-        self, requests: Sequence[Mapping[str, Any]], abandoned: threading.Event
+        self, requests: Sequence[Request], abandoned: threading.Event
     ) -> Iterator[list[tuple[int, Answer | Failure]]]:
         """What comes of requests by their index: first what cannot be asked, then by batches."""
         checkpoint, tokenizer, engine = self._load()
         prompts: dict[int, list[int]] = {}
         refused: list[tuple[int, Answer | Failure]] = []
         for index, request in enumerate(requests):
-            body = request["body"]
+            body = request.body
             ids = (
                 tokenizer.chat(body["messages"])
                 if "messages" in body
@@ -245,9 +243,9 @@ class LocalBackend:
             else:
                 prompts[index] = ids
         yield refused
-        budgets = {requests[index]["body"]["max_tokens"] for index in prompts}
+        budgets = {requests[index].body["max_tokens"] for index in prompts}
         for budget in sorted(budgets):
-            chosen = [i for i in prompts if requests[i]["body"]["max_tokens"] == budget]
+            chosen = [i for i in prompts if requests[i].body["max_tokens"] == budget]
             for group in grouping.groups([prompts[i] for i in chosen]):
                 members = [chosen[i] for i in group.members]
                 prefix = self._shared([prompts[i] for i in members], group.prefix)
@@ -275,16 +273,16 @@ class LocalBackend:
         self,
         prompts: Mapping[int, list[int]],
         prefix: int,
-        requests: Sequence[Mapping[str, Any]],
+        requests: Sequence[Request],
         abandoned: threading.Event,
     ) -> list[tuple[int, Answer | Failure]]:
         """What comes of one batch, halved where it does not fit."""
         _, tokenizer, engine = self._load()
         rows = list(prompts)
         shared = prompts[rows[0]][:prefix]
-        budget = requests[rows[0]]["body"]["max_tokens"]
+        budget = requests[rows[0]].body["max_tokens"]
         started = time.perf_counter()
-        ends = _Ends(tokenizer, [requests[i]["until"] for i in rows], abandoned)
+        ends = _Ends(tokenizer, [requests[i].identity["until"] for i in rows], abandoned)
         try:
             written = engine.generate(shared, [prompts[i][prefix:] for i in rows], budget, ends)
         except OutOfMemory as error:
@@ -303,16 +301,14 @@ class LocalBackend:
             for i, row in zip(rows, written, strict=True)
         ]
 
-    def _as_answer(
-        self, read: int, row: Generated, request: Mapping[str, Any], seconds: float
-    ) -> Answer:
+    def _as_answer(self, read: int, row: Generated, request: Request, seconds: float) -> Answer:
         """What the store keeps: a response in the shape of OpenAI's. The time is its share."""
         _, tokenizer, _ = self._load()
-        chat = request["family"] == "chat.completions"
+        chat = request.family == "chat.completions"
         text = tokenizer.decode(row.tokens)
         choice: dict[str, Any] = {"index": 0, "finish_reason": row.finish_reason}
         choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        engine = request["engine"]
+        engine = request.identity["engine"]
         response = {
             "object": "chat.completion" if chat else "text_completion",
             "model": self.settings.model,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.models.prices import Price
-from harness.records import Answer, Failure, Prompt, Reply
+from harness.records import Answer, Failure, Prompt, Reply, Request
 
 Wrap = Literal["chat", "completion"]
 #: Whatever the caller tells its requests apart by: an index, a key.
@@ -81,7 +81,7 @@ class Backend(Protocol):
         that changes outputs. Empty where that is a server's business."""
         ...
 
-    def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
+    def request(self, prompt: Prompt, repeat: int = 0) -> Request:
         """The canonical whole request: everything an answer depends on, and no secret.
 
         Costs microseconds and imports no engine: previews and cached reruns make it for every
@@ -100,7 +100,7 @@ class Backend(Protocol):
 
     def answers(
         self,
-        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
         keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:

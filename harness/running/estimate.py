@@ -68,7 +68,7 @@ def estimate(
         prompt = cell.prompt(index)
         few, many = prompt_tokens(prompt)
         request = plan.backend.request(prompt)
-        budget = answer_budget(request["body"]) or 0
+        budget = answer_budget(request.body) or 0
         low, high, answers = low + few, high + many, answers + budget
         largest = max(largest, many + budget)
         worst = add_costs(worst, plan.worst(request))

@@ -22,7 +22,7 @@ from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.protocol import Backend
 from harness.prompting.templates import Renderer, Template
 from harness.reading.formats import FORMATS
-from harness.records import Example, Prediction, Prompt, Reply, Translation
+from harness.records import Example, Prediction, Prompt, Reply, Request, Translation
 from harness.store import KINDS, request_key
 
 
@@ -104,11 +104,11 @@ class SystemPlan:
             "sha256": {place: shots.sha256 for place, shots in self.shots.items()},
         }
 
-    def request(self, cell: Cell, index: int) -> dict[str, Any]:
+    def request(self, cell: Cell, index: int) -> Request:
         """The whole request of one example."""
         return self.backend.request(cell.prompt(index), cell.repeat)
 
-    def request_of(self, key: str) -> dict[str, Any]:
+    def request_of(self, key: str) -> Request:
         """The request of a pending key, made anew.
 
         Raises:
@@ -123,10 +123,10 @@ class SystemPlan:
             )
         return request
 
-    def worst(self, request: Mapping[str, Any]) -> int | None:
+    def worst(self, request: Request) -> int | None:
         """The most that a request can cost, in nano-dollars; ``None`` if that is unknown."""
         price = self.backend.price
-        return None if price is None else price.worst(request["body"])
+        return None if price is None else price.worst(request.body)
 
     def read(self, cell: Cell, index: int, reply: Reply) -> Prediction:
         """A reply read into annotations, under the classes that the cell's schema knows."""

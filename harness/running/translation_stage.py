@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness.data.block import Block
 from harness.errors import TranslationError, UnknownNameError, UsageError, unknown
 from harness.experiment import Experiment, System
-from harness.records import Example, Prompt, Translation
+from harness.records import Example, Prompt, Request, Translation
 from harness.running.asking.ask import ask
 from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
@@ -169,7 +168,7 @@ def _row(translation: str, block: Block, english: English) -> TranslatedRow:
 
 def _make(
     translator: NllbTranslator,
-    requests: Mapping[str, Mapping[str, Any]],
+    requests: Mapping[str, Request],
     progress: Progress,
     outcomes: Outcomes,
 ) -> None:

@@ -19,7 +19,7 @@ def why_unpriced(settings: Settings, prices: Prices) -> str | None:
     """
     backend = open_backend(settings, prices)
     if backend.price is not None:
-        bounded = backend.price.worst(backend.request(Prompt("", "", ()))["body"]) is not None
+        bounded = backend.price.worst(backend.request(Prompt("", "", ())).body) is not None
         return None if bounded else "answers have no bound: give max_tokens"
     provider = settings.endpoint if isinstance(settings, OpenAISettings) else settings.backend
     if find_price(provider, settings.model, prices) is not None:

@@ -13,12 +13,12 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from harness.errors import EndpointError, HarnessError
 from harness.models.protocol import Backend, Settings
-from harness.records import Answer, Failure, Prompt
+from harness.records import Answer, Failure, Prompt, Request
 from harness.serving.faults import Gate, limited
 from harness.serving.requests import Asked, Refusal, read_asked
 from harness.serving.scripted import Script, ScriptedSettings
@@ -172,18 +172,17 @@ class Local:
             raise _refusal(outcome, asked)
         return Response(dump(_finished(json.loads(outcome.response), asked)))
 
-    def _request(
-        self, content: str | list[dict[str, str]], max_tokens: int | None
-    ) -> dict[str, Any]:
+    def _request(self, content: str | list[dict[str, str]], max_tokens: int | None) -> Request:
         """The backend's own request, with the messages and the budget of this one."""
+        changes: dict[str, Any] = {}
         if isinstance(content, str):
             request = self._backend.request(Prompt("served", content, ()))
         else:
             request = self._backend.request(Prompt("served", "", (), ""))
-            request["body"]["messages"] = content
+            changes["messages"] = content
         if max_tokens is not None:
-            request["body"]["max_tokens"] = max_tokens
-        return request
+            changes["max_tokens"] = max_tokens
+        return replace(request, body={**request.body, **changes})
 
     async def drain(self) -> None:
         """Turn away what waits, and wait for what is being generated."""
@@ -206,7 +205,7 @@ class Local:
 
 
 #: A request, and where its outcome is awaited.
-_Pending = tuple[dict[str, Any], "asyncio.Future[Answer | Failure]"]
+_Pending = tuple[Request, "asyncio.Future[Answer | Failure]"]
 
 
 class Batches:
@@ -221,7 +220,7 @@ class Batches:
         self._news = asyncio.Event()
         self._stopped = asyncio.Event()
 
-    async def ask(self, request: dict[str, Any]) -> Answer | Failure:
+    async def ask(self, request: Request) -> Answer | Failure:
         """What came of a request. One whose asker is cancelled before its turn is not asked."""
         if self._stopped.is_set():
             return _STOPPING

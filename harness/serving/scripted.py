@@ -23,7 +23,7 @@ from harness.models.pace import calls as flow
 from harness.models.prices import Prices, find_price
 from harness.models.protocol import Backend, CallSettings, K, Keep, body_of
 from harness.models.replies import read_reply, read_usage
-from harness.records import Answer, Failure, Prompt, Reply
+from harness.records import Answer, Failure, Prompt, Reply, Request
 from harness.serving.json_answer import as_json
 
 Fault = Literal["429", "500", "drop", "hang", "half", "garble", "web_page"]
@@ -250,24 +250,20 @@ class ScriptedBackend:
     def __repr__(self) -> str:
         return f"ScriptedBackend({self.settings!r})"
 
-    def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
+    def request(self, prompt: Prompt, repeat: int = 0) -> Request:
         """The whole request; what the script would answer depends on nothing else."""
         family, body = body_of(self.settings.model, prompt)
         body["max_tokens"] = self.settings.max_tokens
-        return {
-            "endpoint": "scripted",
-            "script": self._script_identity,
-            "family": family,
-            "body": body,
-            "repeat": repeat,
-        }
+        return Request(
+            "scripted", family, body, {"script": self._script_identity, "repeat": repeat}
+        )
 
     def check(self) -> None:
         """Nothing is needed."""
 
     async def answers(
         self,
-        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
         keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
@@ -277,9 +273,9 @@ class ScriptedBackend:
             async for key, outcome in calls:
                 yield key, outcome
 
-    async def _call(self, request: Mapping[str, Any], turn: flow.Turn) -> Answer | Failure:
+    async def _call(self, request: Request, turn: flow.Turn) -> Answer | Failure:
         attempts = 0
-        asked = json.dumps(request, sort_keys=True).encode()
+        asked = json.dumps(request.table(), sort_keys=True).encode()
 
         async def attempt() -> Answer | Failure:
             nonlocal attempts
@@ -297,7 +293,7 @@ class ScriptedBackend:
                     raise flow.TryAgain("scripted 500", 500)
                 case "drop":
                     raise flow.TryAgain("scripted dropped connection")
-            body = self.script.response(request["body"])
+            body = self.script.response(request.body)
             response = json.dumps(body, ensure_ascii=False)
             cost = None if self.price is None else self.price.cost(read_usage(body))
             return Answer(response, time.perf_counter() - started, cost)

@@ -6,7 +6,7 @@ precedes every use, answers are only ever added, and several processes may share
 
 from harness.store.exchange import Imported, export_answers, import_answers
 from harness.store.explanation import Explanation, Neighbour, explain
-from harness.store.key import canonical, identity, normalise_base_url, request_key
+from harness.store.key import canonical, identity, normalise_base_url, request_key, table_key
 from harness.store.maintenance import Entry, Pruned, Totals, find_keys, prune, recent, stats
 from harness.store.store import KINDS, Store, default_path
 
@@ -31,4 +31,5 @@ __all__ = [
     "recent",
     "request_key",
     "stats",
+    "table_key",
 ]

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from harness.errors import UsageError
+from harness.records import Request
 from harness.store.describe import leaves, model_of, prompt_hash
 from harness.store.key import canonical, identity, key_of
 from harness.store.maintenance import Entry, entries_of, moment
@@ -62,7 +63,7 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(store: Store, target: str | Mapping[str, Any], *, limit: int = 1) -> Explanation:
+def explain(store: Store, target: str | Request, *, limit: int = 1) -> Explanation:
     """What the store knows of a key, or why it has no answer to a request.
 
     A request that is not stored is compared with those that have the same prompt (the 50
@@ -81,7 +82,7 @@ def explain(store: Store, target: str | Mapping[str, Any], *, limit: int = 1) ->
                 "explain the request itself."
             )
         return Explanation(target, tuple(answers))
-    asked = identity(target)
+    asked = identity(target.table())
     text = canonical(asked)
     key = key_of(text)
     answers = entries_of(store, bytes.fromhex(key))

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import UsageError
+from harness.records import Request
 
 #: Left out at the top of a request and at the top of its body; deeper down a field of the same
 #: name (a property called "timeout" in a JSON schema, say) is part of what was asked.
@@ -101,13 +102,18 @@ def identity(request: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def request_key(request: Mapping[str, Any]) -> str:
+def request_key(request: Request) -> str:
     """The cache key of a request: 64 hexadecimal digits.
 
     Raises:
         UsageError: as :func:`canonical` and :func:`identity`.
     """
-    return key_of(canonical(identity(request)))
+    return table_key(request.table())
+
+
+def table_key(table: Mapping[str, Any]) -> str:
+    """As :func:`request_key`, of a request as the table that the store keeps."""
+    return key_of(canonical(identity(table)))
 
 
 def key_of(text: str) -> str:

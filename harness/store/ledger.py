@@ -203,7 +203,10 @@ class Ledger:
         Returns the keys whose answers were put: another process may have been quicker. An
         answer of unknown cost counts in the run as the most that it can have cost.
         """
-        rows = {entry[0]: row(*entry, kind=kind, version=__version__) for entry in answered}
+        rows = {
+            key: row(key, request.table(), answer, kind=kind, version=__version__)
+            for key, request, answer in answered
+        }
         with self._store.transaction(write=True) as db:
             taken = _take(db, batch, rows)
             unseen = sum(taken[key] or 0 for key in taken if rows[key]["cost"] is None)

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.errors import StoreError, UsageError, unknown
-from harness.records import Answer
+from harness.records import Answer, Request
 from harness.store.describe import endpoint_of, model_of, prompt_hash, served_model
 from harness.store.key import canonical, identity, key_of
 from harness.store.sqlite import advice, open_read_only, open_writable
 from harness.version import __version__
 
 #: A key, the request that it is the key of, and the answer to that.
-Answered = tuple[str, Mapping[str, Any], Answer]
+Answered = tuple[str, Request, Answer]
 #: What an answer is an answer to.
 KINDS = ("completion", "translation")
 
@@ -102,9 +102,7 @@ class Store:
                 self._db.close()
             self._db = None
 
-    def put(
-        self, key: str, request: Mapping[str, Any], answer: Answer, *, kind: str = "completion"
-    ) -> None:
+    def put(self, key: str, request: Request, answer: Answer, *, kind: str = "completion") -> None:
         """Add an answer; it is committed when this returns.
 
         Raises:
@@ -122,7 +120,10 @@ class Store:
         the run has spent now, whoever asks for it; 0 without a run.
         """
         # Made before the lock is taken: others wait for it.
-        rows = [row(*entry, kind=kind, version=__version__) for entry in entries]
+        rows = [
+            row(key, request.table(), answer, kind=kind, version=__version__)
+            for key, request, answer in entries
+        ]
         with self.transaction(write=True) as db:
             return self.insert(db, rows, unseen)
 
@@ -271,16 +272,16 @@ class Store:
 
 
 def row(
-    key: str, request: Mapping[str, Any], answer: Answer, *, kind: str, version: str
+    key: str, table: Mapping[str, Any], answer: Answer, *, kind: str, version: str
 ) -> dict[str, Any]:
-    """The columns of an answer, but for when it was made.
+    """The columns of an answer to a request, given as a table, but for when it was made.
 
     Raises:
-        UsageError: ``key`` is not the key of ``request``, or ``kind`` is none of ``KINDS``.
+        UsageError: ``key`` is not the key of the request, or ``kind`` is none of ``KINDS``.
     """
     if kind not in KINDS:
         raise UsageError(unknown("kind of answer", kind, KINDS))
-    stripped = identity(request)
+    stripped = identity(table)
     text = canonical(stripped)
     # An answer under a wrong key would be served for a request it does not belong to.
     if key_of(text) != key:

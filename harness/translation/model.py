@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from harness.data import catalog
 from harness.data.block import Block
@@ -11,7 +10,7 @@ from harness.data.dataset import UNDETERMINED
 from harness.models import open_backend
 from harness.models.prices import Prices
 from harness.prompting.templates import find_translation
-from harness.records import Answer, Prompt
+from harness.records import Answer, Prompt, Request
 from harness.store import Store
 from harness.translation.settings import ModelEntry
 from harness.translation.stored import Made, StoredTranslator
@@ -49,7 +48,7 @@ class ModelTranslator(StoredTranslator):
         system = "" if self.entry.wrap == "chat" else None
         return Prompt("", self.template.fill(values), (), system)
 
-    def request(self, block: Block, text: str) -> dict[str, Any]:
+    def request(self, block: Block, text: str) -> Request:
         """The backend's whole request."""
         return self.backend.request(self.prompt(block, text))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Any
 
 from harness.data.block import Block
 from harness.errors import CheckpointError
 from harness.local.checkpoints import find_checkpoint, pick_device
-from harness.records import Answer
+from harness.records import Answer, Request
 from harness.store import Store
 from harness.translation.codes import ENGLISH
 from harness.translation.engine import PATIENCE, Engine
@@ -39,8 +38,7 @@ class NllbTranslator(StoredTranslator):
         self.name = PurePath(entry.model).name
         engine = {"type": self.compute_type, "beam": entry.beam, "max_length": entry.max_length}
         weights, tokenizer = self._hashes()
-        self._asked = {
-            "endpoint": "nllb",
+        self._engine_identity = {
             "engine": _ENGINE | engine,
             "weights": weights,
             "tokenizer": tokenizer,
@@ -79,16 +77,17 @@ class NllbTranslator(StoredTranslator):
         """The sentence, or the sentences that its line has, where they are to be split."""
         return split_sentences(text) if self.entry.split_sentences else super().pieces(text)
 
-    def request(self, block: Block, text: str) -> dict[str, Any]:
+    def request(self, block: Block, text: str) -> Request:
         """The text, its language, and all that the engine's translation of it depends on."""
-        return self._asked | {"source": block.dataset.nllb(block.language), "text": text}
+        source = block.dataset.nllb(block.language)
+        return Request("nllb", identity={**self._engine_identity, "source": source, "text": text})
 
     def read(self, answer: Answer) -> Made:
         """A stored translation."""
         stored = json.loads(answer.response)
         return Made(stored["text"], stored["truncated"])
 
-    def make(self, requests: Mapping[str, Mapping[str, Any]], told: Callable[[int], None]) -> None:
+    def make(self, requests: Mapping[str, Request], told: Callable[[int], None]) -> None:
         """Translate and store, a batch at a time; ``told`` is given how many are done.
 
         Raises:
@@ -98,10 +97,13 @@ class NllbTranslator(StoredTranslator):
         """
         self.store.prepare()
         checkpoint = find_checkpoint(self.entry.model, self.entry.revision)
-        codes = sorted({str(request["source"]) for request in requests.values()})
+        codes = sorted({str(request.identity["source"]) for request in requests.values()})
         engine = Engine(checkpoint, self.entry, self.compute_type, codes)
         keys = list(requests)
-        texts = [(str(requests[key]["source"]), str(requests[key]["text"])) for key in keys]
+        texts = [
+            (str(request.identity["source"]), str(request.identity["text"]))
+            for request in requests.values()
+        ]
         for done, (index, translated) in enumerate(engine.translate(texts), 1):
             response = {
                 "model": self.entry.model,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.data.block import Block
-from harness.records import Answer, Translation
+from harness.records import Answer, Request, Translation
 from harness.store import Store, request_key
 from harness.translation.codes import ENGLISH
 from harness.translation.flags import flags_of
@@ -41,7 +41,7 @@ class StoredTranslator(ABC):
         """Whether the block's language can be translated at all."""
 
     @abstractmethod
-    def request(self, block: Block, text: str) -> dict[str, Any]:
+    def request(self, block: Block, text: str) -> Request:
         """The whole request for one text."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class StoredTranslator(ABC):
             found.append(self._joined(block.examples[index].text, made))
         return English(found, waiting)
 
-    def asked(self, block: Block) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    def asked(self, block: Block) -> Iterator[list[tuple[str, Request]]]:
         """The requests for each sentence with their keys, in the order of its pieces."""
         needed = self.covers(block) and not _is_english(block)
         for example in block.examples:
@@ -82,7 +82,7 @@ class StoredTranslator(ABC):
         """The keys of all requests for these blocks."""
         return (key for block in blocks for asked in self.asked(block) for key, _ in asked)
 
-    def missing(self, blocks: Iterable[Block]) -> dict[str, dict[str, Any]]:
+    def missing(self, blocks: Iterable[Block]) -> dict[str, Request]:
         """The requests whose translations the store does not have, equal sentences once."""
         wanted = {
             key: request

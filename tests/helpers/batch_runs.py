@@ -12,7 +12,7 @@ from typing import Any
 from harness.models import open_backend, settings_for
 from harness.models.hosted.client import OpenAIBackend
 from harness.models.hosted.openai_settings import OpenAISettings
-from harness.records import Answer, Failure, Prompt
+from harness.records import Answer, Failure, Prompt, Request
 from harness.running.asking.batched import Asked, ask_batches
 from harness.running.budget import Budget
 from harness.serving.server import Server, running
@@ -27,7 +27,7 @@ class Case:
     server: Server
     settings: OpenAISettings
     backend: OpenAIBackend
-    requests: dict[str, dict[str, Any]]
+    requests: dict[str, Request]
     path: Path
     told: dict[str, Answer | Failure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from harness.models import open_backend, settings_for
 from harness.models.hosted.client import OpenAIBackend
-from harness.records import Answer, Failure, Prompt
+from harness.records import Answer, Failure, Prompt, Request
 from tests.helpers.loopback_server import Handler, completion, handled_by
 
 KEY = "sk-proj-Zq3x-very_secret-0123456789"
@@ -29,13 +29,13 @@ def prompt_of(text: str, system: str | None = "") -> Prompt:
     return Prompt("e1", text, ("result",), system)
 
 
-def requests_of(backend: OpenAIBackend, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def requests_of(backend: OpenAIBackend, count: int) -> Iterator[tuple[int, Request]]:
     for number in range(count):
         yield number, backend.request(prompt_of(f"text {number}"))
 
 
 async def drain(
-    backend: OpenAIBackend, requests: Iterable[tuple[int, dict[str, Any]]]
+    backend: OpenAIBackend, requests: Iterable[tuple[int, Request]]
 ) -> dict[int, Answer | Failure]:
     outcomes: dict[int, Answer | Failure] = {}
     try:

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.records import Answer
-from harness.store import Store, request_key
+from harness.records import Answer, Request
+from harness.store import Store, table_key
 
 GUIDELINES = "class Person(Entity):\n    '''Names of people, real or made up.'''\n" * 20
 
 
 def request(number: int, *, model: str = "gpt-4o", repeat: int = 0, **body: Any) -> dict[str, Any]:
-    """A chat request; ``body`` adds to its body or overrides it."""
+    """A chat request as a table; ``body`` adds to its body or overrides it."""
     return {
         "endpoint": "openai",
         "family": "chat.completions",
@@ -33,6 +33,18 @@ def request(number: int, *, model: str = "gpt-4o", repeat: int = 0, **body: Any)
     }
 
 
+class _TableRequest(Request):
+    """A request of any table, also of one that no backend makes."""
+
+    def table(self) -> dict[str, Any]:
+        return dict(self.identity)
+
+
+def as_request(table: dict[str, Any]) -> Request:
+    """The request whose table this is."""
+    return _TableRequest("", identity=table)
+
+
 def answer(text: object, *, cost: int | None = 1_234_567) -> Answer:
     body = {"choices": [{"message": {"content": f"result = [{text}]"}, "finish_reason": "stop"}]}
     return Answer(json.dumps(body, ensure_ascii=False), 0.25, cost)
@@ -41,8 +53,8 @@ def answer(text: object, *, cost: int | None = 1_234_567) -> Answer:
 def put(store: Store, number: int, text: object = "", **kwargs: Any) -> str:
     """Store an answer to ``request(number, **kwargs)`` and return its key."""
     asked = request(number, **kwargs)
-    key = request_key(asked)
-    store.put(key, asked, answer(text or number))
+    key = table_key(asked)
+    store.put(key, as_request(asked), answer(text or number))
     return key
 
 

@@ -209,7 +209,7 @@ def test_the_request_holds_what_outputs_depend_on_and_nothing_else(
     others = [key(compute_type="int8"), key(compute_type="int8_float32"), key(max_tokens=7)]
     assert len(same) == 1
     assert len({*same, *others}) == 4
-    text = json.dumps(_request(_backend(tiny_llama), "result ="))
+    text = json.dumps(_request(_backend(tiny_llama), "result =").table())
     assert str(tiny_llama) not in text
     assert "cpu" not in text
 

@@ -425,7 +425,7 @@ def test_the_request_holds_what_outputs_depend_on_and_nothing_else(
     others |= {first, key(adapter=str(adapter)), key(max_tokens=7)}
     assert len(same) == 1
     assert len(same | others) == 7
-    assert "cpu" not in json.dumps(_request(_backend(tiny_llama), "result ="))
+    assert "cpu" not in json.dumps(_request(_backend(tiny_llama), "result =").table())
 
 
 def test_a_request_imports_no_engine(tiny_llama: Path) -> None:

@@ -56,7 +56,7 @@ def test_the_request_names_all_that_the_answer_depends_on(tmp_path: Path) -> Non
     answers = tmp_path / "a.jsonl"
     answers.write_text('{"contains": "x", "reply": "y"}\n')
     others = ({"model": "capitals"}, {"truncate": 0.1}, {"answers": str(answers)})
-    keys = {json.dumps(_backend(**other).request(prompt)) for other in (*others, {})}
+    keys = {json.dumps(_backend(**other).request(prompt).table()) for other in (*others, {})}
     assert len(keys) == 4
 
 

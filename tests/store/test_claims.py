@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from harness.running.asking.lease import Lease
-from harness.store import Store, request_key
+from harness.store import Store, table_key
 from harness.store.claims import Claimant
 from harness.store.holders import has_ended, here
 from harness.store.writer import Writer
-from tests.helpers.stored_answers import answer, put, request
+from tests.helpers.stored_answers import answer, as_request, put, request
 
 KEYS = [f"{number:064x}" for number in range(1200)]
 
@@ -53,13 +53,13 @@ def test_an_answer_frees_its_key(stores: tuple[Store, Store]) -> None:
     later = datetime(2100, 1, 1, tzinfo=UTC)
     assert Claimant(later).take(one, [key]).own == [key]
     assert Claimant(later).take(two, [key]).elsewhere == [key]
-    one.put(key, request(1), answer("anew"))
+    one.put(key, as_request(request(1)), answer("anew"))
     assert one.rows("SELECT * FROM claims") == []
 
 
 def test_whoever_waits_sees_what_changes(stores: tuple[Store, Store]) -> None:
     one, two = stores
-    keys = [request_key(request(number)) for number in range(3)]
+    keys = [table_key(request(number)) for number in range(3)]
     holder, waiting = Claimant(), Claimant()
     holder.take(one, keys)
     assert waiting.look(two, keys) == (set(), False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.store import Store, request_key
+from harness.store import Store, table_key
 from harness.store.migrations import MIGRATIONS
 from tests.helpers.stored_answers import answer, request
 
@@ -102,5 +102,5 @@ def test_a_neighbour_that_is_killed_disturbs_nobody(path: Path) -> None:
     victim.wait_until_at_work()
     survivor.wait_until_at_work()
     reported = victim.kill() | survivor.finish()
-    assert reported[100_399] == request_key(request(100_399))
+    assert reported[100_399] == table_key(request(100_399))
     _check(path, reported)

@@ -18,10 +18,10 @@ from harness.store import (
     Store,
     export_answers,
     import_answers,
-    request_key,
+    table_key,
 )
 from harness.store.exchange import _dollars, _nano
-from tests.helpers.stored_answers import answer, put, request
+from tests.helpers.stored_answers import answer, as_request, put, request
 
 EVERYTHING = (
     "SELECT key, kind, model, endpoint, prompt, created, latency_s, cost, version, response, "
@@ -36,7 +36,7 @@ def filled(store: Store) -> Store:
     for number in range(1, 6):
         put(store, number, model="gpt-4o" if number < 4 else "gpt-4o-mini")
     asked = {"engine": "nllb", "model": "nllb-200", "text": "Jambo."}
-    store.put(request_key(asked), asked, Answer("Hello.", 0.1, None), kind="translation")
+    store.put(table_key(asked), as_request(asked), Answer("Hello.", 0.1, None), kind="translation")
     return store
 
 
@@ -67,14 +67,14 @@ def test_everything_goes_there_and_back(
 
 def test_the_lines_are_what_the_documentation_says(store: Store, tmp_path: Path) -> None:
     asked = {"model": "m", "text": "Kanò\n", "temperature": 0.5}
-    store.put(request_key(asked), asked, Answer('{"a": "Kanò"}', 0.25, 1_500_000_001))
+    store.put(table_key(asked), as_request(asked), Answer('{"a": "Kanò"}', 0.25, 1_500_000_001))
     export_answers(store, tmp_path / "x.jsonl")
     header, line = (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(header) == {"format": "harness-answers", "version": 1, "answers": 1}
     record = json.loads(line)
     assert record.pop("created").endswith("+00:00")
     assert record == {
-        "key": request_key(asked),
+        "key": table_key(asked),
         "kind": "completion",
         "request": asked,
         "response": '{"a": "Kanò"}',
@@ -102,13 +102,13 @@ def test_any_answer_goes_there_and_back(
     cost: int | None,
 ) -> None:
     asked = {"model": "m", "text": text, "top_p": number}
-    key = request_key(json.loads(json.dumps(asked)))
+    key = table_key(json.loads(json.dumps(asked)))
     asked = json.loads(json.dumps(asked))  # as JSON has it: two surrogates in a row are one letter
     for name in ("one.sqlite", "two.sqlite"):
         (tmp_path / name).unlink(missing_ok=True)
     with Store(tmp_path / "one.sqlite") as one, Store(tmp_path / "two.sqlite") as two:
         stored = Answer(json.loads(json.dumps(response)), latency_s, cost)
-        one.put(key, asked, stored)
+        one.put(key, as_request(asked), stored)
         export_answers(one, tmp_path / "x.jsonl")
         assert import_answers(two, tmp_path / "x.jsonl") == Imported(1, 0)
         assert two.get(key) == stored
@@ -119,7 +119,7 @@ def test_filters(filled: Store, other: Store, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     assert export_answers(filled, file, model="gpt-4o-mini") == 2
     assert export_answers(filled, file, kind="translation") == 1
-    keys = [request_key(request(number)) for number in (0, 2, 99)]
+    keys = [table_key(request(number)) for number in (0, 2, 99)]
     assert export_answers(filled, file, keys=iter(keys)) == 3
     assert import_answers(other, file) == Imported(3, 0)
     assert other.known(keys) == set(keys[:2])
@@ -142,12 +142,12 @@ def test_an_older_answer_does_not_take_the_place_of_a_newer(
     put(other, 0, "asked here, later")
     assert import_answers(filled, tmp_path / "x.jsonl") == Imported(0, 8)
     assert import_answers(other, tmp_path / "x.jsonl") == Imported(8, 0)
-    assert filled.get(request_key(request(1))) == answer("asked again")
-    assert other.get(request_key(request(0))) == answer("asked here, later")
+    assert filled.get(table_key(request(1))) == answer("asked again")
+    assert other.get(table_key(request(0))) == answer("asked here, later")
     # But a newer one does, as it would have on one machine.
     export_answers(filled, tmp_path / "y.jsonl")
     assert import_answers(other, tmp_path / "y.jsonl") == Imported(1, 8)
-    assert other.get(request_key(request(1))) == answer("asked again")
+    assert other.get(table_key(request(1))) == answer("asked again")
 
 
 def test_files_put_together_import_together(filled: Store, other: Store, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_files_put_together_import_together(filled: Store, other: Store, tmp_pat
 def test_export_from_a_store_that_is_read_only_or_not_there(
     filled: Store, path: Path, tmp_path: Path
 ) -> None:
-    keys = [request_key(request(0))]
+    keys = [table_key(request(0))]
     with Store(path, read_only=True) as reader:
         assert export_answers(reader, tmp_path / "x.jsonl", keys=keys) == 2
         with pytest.raises(StoreError, match="reading only"):
@@ -295,7 +295,7 @@ def test_a_file_that_cannot_be_read(filled: Store, tmp_path: Path) -> None:
 def test_a_secret_in_an_imported_request_is_not_stored(other: Store, tmp_path: Path) -> None:
     asked = request(1, api_key="sk-not-mine")
     record = {
-        "key": request_key(asked),
+        "key": table_key(asked),
         "kind": "completion",
         "request": asked,
         "response": "{}",

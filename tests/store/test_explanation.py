@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.store import Store, explain, request_key
+from harness.store import Store, explain, table_key
 from harness.store.explanation import _common, compare
-from tests.helpers.stored_answers import GUIDELINES, put, request
+from tests.helpers.stored_answers import GUIDELINES, as_request, put, request
 
 
 def test_a_stored_request_is_explained_by_its_answers(store: Store) -> None:
     put(store, 1, "first")
     key = put(store, 1, "second")
-    for target in (key, request(1)):
+    for target in (key, as_request(request(1))):
         explained = explain(store, target)
         assert explained.key == key
         assert len(explained.answers) == 2
@@ -50,10 +50,10 @@ def test_the_fields_that_differ_are_named(
     for number in range(5):
         put(store, number)
         put(store, number, model="another")
-    explained = explain(store, asked)
+    explained = explain(store, as_request(asked))
     assert explained.answers == ()
     assert list(explained.neighbours[0].differences) == differences
-    assert explained.neighbours[0].key == request_key(request(1))
+    assert explained.neighbours[0].key == table_key(request(1))
     for difference in differences:
         assert difference in str(explained)
 
@@ -65,7 +65,7 @@ def test_a_change_in_a_long_text_is_pointed_at(store: Store) -> None:
     message = asked["body"]["messages"][1]
     position = message["content"].index("real or made up", 700)
     message["content"] = message["content"].replace("real or made up", "real only")
-    (difference,) = explain(store, asked).neighbours[0].differences
+    (difference,) = explain(store, as_request(asked)).neighbours[0].differences
     first = message["content"].index("real only") + len("real o")
     assert position > first
     assert difference.startswith(
@@ -82,20 +82,22 @@ def test_the_nearest_sentence_is_found_when_the_guidelines_change(store: Store) 
     asked = request(17)
     message = asked["body"]["messages"][1]
     message["content"] = message["content"].replace(GUIDELINES, GUIDELINES + "# One more line.\n")
-    assert explain(store, asked).neighbours[0].key == request_key(request(17))
+    assert explain(store, as_request(asked)).neighbours[0].key == table_key(request(17))
 
 
 def test_fields_that_never_count_are_no_difference(store: Store) -> None:
     key = put(store, 1)
-    assert explain(store, request(1, timeout=3) | {"api_key": "x"}).key == key
-    assert explain(store, request(1, timeout=3) | {"api_key": "x"}).answers
+    assert explain(store, as_request(request(1, timeout=3) | {"api_key": "x"})).key == key
+    assert explain(store, as_request(request(1, timeout=3) | {"api_key": "x"})).answers
 
 
 def test_nothing_to_compare_with(store: Store) -> None:
-    assert str(explain(store, request(1))).endswith("is not stored, and the store is empty.")
+    assert str(explain(store, as_request(request(1)))).endswith(
+        "is not stored, and the store is empty."
+    )
     put(store, 1)
     with pytest.raises(UsageError, match="explain the request itself"):
-        explain(store, request_key(request(2)))
+        explain(store, table_key(request(2)))
     with pytest.raises(UsageError, match="64 hexadecimal digits"):
         explain(store, "gpt-4o")
 
@@ -106,17 +108,17 @@ def test_only_so_many_are_compared(store: Store, monkeypatch: pytest.MonkeyPatch
     first = put(store, 0)
     for number in range(1, 40):
         put(store, number, model="m" if number % 2 else "other")
-    explained = explain(store, request(100, model="m"), limit=3)
+    explained = explain(store, as_request(request(100, model="m")), limit=3)
     assert explained.examined == 5
     assert [near.key for near in explained.neighbours[:1]] != [first]
     assert len(explained.neighbours) == 3
     # The same prompt is found however long ago it was asked.
-    assert explain(store, request(0, temperature=1)).neighbours[0].key == first
+    assert explain(store, as_request(request(0, temperature=1))).neighbours[0].key == first
 
 
 def test_a_hostile_request_does_nothing_to_a_terminal(store: Store) -> None:
     put(store, 1, **{"evil\x1b[2J": "x\x1b[2J"})
-    text = str(explain(store, request(1, **{"evil\x1b[2J": 1})))
+    text = str(explain(store, as_request(request(1, **{"evil\x1b[2J": 1}))))
     assert "\x1b" not in text
     assert r"body.['evil\x1b[2J']" in text
 

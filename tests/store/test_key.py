@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.store import canonical, identity, normalise_base_url, request_key
+from harness.store import canonical, identity, normalise_base_url, table_key
 from harness.store.key import DENIED
 from tests.helpers.stored_answers import request
 
@@ -46,7 +46,7 @@ def test_the_key_of_a_request_stays_what_it_is() -> None:
     )
     assert canonical(identity(asked)) == text
     # printf '%s' '…' | sha256sum
-    assert request_key(asked) == "ea7926ebd1a40b0f8988aff0892333dfc00cf407ca5392136c983599235dc0e1"
+    assert table_key(asked) == "ea7926ebd1a40b0f8988aff0892333dfc00cf407ca5392136c983599235dc0e1"
 
 
 @given(OBJECTS)
@@ -119,22 +119,22 @@ def test_values_that_differ_have_two_texts(one: Any, other: Any) -> None:
 )
 def test_what_json_cannot_hold_is_refused_by_name(value: Any, named: str) -> None:
     with pytest.raises(UsageError) as error:
-        request_key({"body": {"x": [0, value]}})
+        table_key({"body": {"x": [0, value]}})
     assert named in str(error.value)
 
 
 def test_a_request_is_a_table() -> None:
     with pytest.raises(UsageError, match="table of fields, not list"):
-        request_key([1])  # type: ignore[arg-type]
+        table_key([1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", sorted(DENIED))
 def test_denied_fields_do_not_change_the_key(name: str) -> None:
     plain = request(1)
     for spelling in (name, name.upper(), name.replace("_", "-")):
-        assert request_key(plain | {spelling: 17}) == request_key(plain)
-        assert request_key(request(1, **{spelling: 17})) == request_key(plain)
-        assert request_key(request(1, extra_body={"top_k": 5, spelling: 17})) == request_key(
+        assert table_key(plain | {spelling: 17}) == table_key(plain)
+        assert table_key(request(1, **{spelling: 17})) == table_key(plain)
+        assert table_key(request(1, extra_body={"top_k": 5, spelling: 17})) == table_key(
             request(1, extra_body={"top_k": 5})
         )
 
@@ -145,7 +145,7 @@ def test_deeper_down_the_same_names_are_part_of_the_question(name: str) -> None:
         properties = {each: {"type": "string"} for each in names}
         return {"type": "json_schema", "json_schema": {"schema": {"properties": properties}}}
 
-    assert request_key(request(1, response_format=schema("a", name))) != request_key(
+    assert table_key(request(1, response_format=schema("a", name))) != table_key(
         request(1, response_format=schema("a"))
     )
 
@@ -155,7 +155,7 @@ def test_every_other_field_changes_the_key(name: str, value: Any) -> None:
     folded = name.lower().replace("-", "_")
     if folded in DENIED or folded in ("endpoint", "family", "body", "repeat") or "header" in folded:
         return
-    assert request_key(request(1) | {name: value}) != request_key(request(1))
+    assert table_key(request(1) | {name: value}) != table_key(request(1))
 
 
 def test_each_part_of_a_request_is_in_its_key() -> None:
@@ -171,7 +171,7 @@ def test_each_part_of_a_request_is_in_its_key() -> None:
         request(1) | {"family": "completions"},
         request(1) | {"headers": {"X-Route": "a"}},
     ]
-    assert len({request_key(each) for each in variants}) == len(variants)
+    assert len({table_key(each) for each in variants}) == len(variants)
 
 
 SECRET = "sk-do-not-keep-me"
@@ -191,23 +191,19 @@ def test_credentials_never_enter(carrier: str, name: str, inside: bool) -> None:
     assert "X-Route" in kept
     # A table with nothing but a credential in it is no table.
     bare = {carrier: {name: SECRET}}
-    assert request_key(request(1, **bare) if inside else request(1) | bare) == request_key(
-        request(1)
-    )
+    assert table_key(request(1, **bare) if inside else request(1) | bare) == table_key(request(1))
 
 
 def test_headers_that_are_no_table_are_refused_without_repeating_them() -> None:
     with pytest.raises(UsageError, match="extra_headers is a table") as error:
-        request_key(request(1, extra_headers=[["Authorization", SECRET]]))
+        table_key(request(1, extra_headers=[["Authorization", SECRET]]))
     assert SECRET not in str(error.value)
 
 
 def test_an_address_with_a_key_in_it_is_cleaned() -> None:
     asked = request(1) | {"base_url": f"https://me:{SECRET}@api.example.org/v1?key={SECRET}"}
     assert SECRET not in canonical(identity(asked))
-    assert request_key(asked) == request_key(
-        request(1) | {"base_url": "https://api.example.org/v1/"}
-    )
+    assert table_key(asked) == table_key(request(1) | {"base_url": "https://api.example.org/v1/"})
 
 
 def test_identity_is_the_same_when_taken_twice_and_leaves_the_request_alone() -> None:

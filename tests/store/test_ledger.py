@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.store import Store, request_key
+from harness.store import Store, table_key
 from harness.store.claims import Claimant
 from harness.store.holders import here
 from harness.store.ledger import CREATING, SUBMITTING, Address, Ledger
-from tests.helpers.stored_answers import answer, put, request
+from tests.helpers.stored_answers import answer, as_request, put, request
 
 ADDRESS = Address(
     "openai",
@@ -25,7 +25,7 @@ ADDRESS = Address(
     None,
     "OPENAI_API_KEY",
 )
-KEYS = [request_key(request(number)) for number in range(6)]
+KEYS = [table_key(request(number)) for number in range(6)]
 
 
 def at_provider(ledger: Ledger, keys: list[str], remote: str = "batch_1") -> int:
@@ -56,7 +56,7 @@ def test_a_key_is_out_once(store: Store) -> None:
 def test_an_answer_is_stored_once_and_frees_its_key(store: Store) -> None:
     ledger = Ledger(store)
     number = at_provider(ledger, KEYS[:2])
-    entries = [(KEYS[n], request(n), answer(n)) for n in range(2)]
+    entries = [(KEYS[n], as_request(request(n)), answer(n)) for n in range(2)]
     assert ledger.store(number, entries[:1], kind="completion") == {KEYS[0]}
     assert ledger.store(number, entries, kind="completion") == {KEYS[1]}
     assert ledger.store(number, entries, kind="completion") == set()
@@ -70,7 +70,10 @@ def test_an_answer_of_unknown_cost_counts_as_the_most_it_may_be(path: Path) -> N
     with Store(path, run="r") as store:
         ledger = Ledger(store)
         number = at_provider(ledger, KEYS[:3])
-        entries = [(KEYS[n], request(n), answer(n, cost=c)) for n, c in enumerate((None, 3, None))]
+        entries = [
+            (KEYS[n], as_request(request(n)), answer(n, cost=c))
+            for n, c in enumerate((None, 3, None))
+        ]
         ledger.store(number, [*entries[:2], entries[0]], kind="completion")
         assert store.spent("r") == 13
         ledger.store(number, entries, kind="completion")
@@ -160,7 +163,7 @@ def test_whether_the_submitting_process_is_gone(store: Store) -> None:
 
 @pytest.mark.parametrize("at_once", [4])
 def test_claims_from_many_connections(path: Path, at_once: int) -> None:
-    keys = [request_key(request(number)) for number in range(200)]
+    keys = [table_key(request(number)) for number in range(200)]
     got: list[set[str]] = []
 
     def claim() -> None:

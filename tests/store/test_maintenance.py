@@ -7,8 +7,8 @@ import pytest
 
 from harness.errors import StoreError, UsageError
 from harness.records import Answer
-from harness.store import Pruned, Store, find_keys, prune, recent, request_key, stats
-from tests.helpers.stored_answers import answer, put, request
+from harness.store import Pruned, Store, find_keys, prune, recent, stats, table_key
+from tests.helpers.stored_answers import answer, as_request, put, request
 
 TRANSLATION = {"engine": "nllb", "model": "nllb-200", "text": "Jambo."}
 
@@ -19,10 +19,10 @@ def filled(store: Store) -> Store:
     put(store, 0, "old")
     put(store, 0, "new")
     put(store, 1)
-    store.put(request_key(request(2)), request(2), answer(2, cost=None))
+    store.put(table_key(request(2)), as_request(request(2)), answer(2, cost=None))
     put(store, 0, model="gpt-4o-mini")
-    key = request_key(TRANSLATION)
-    store.put(key, TRANSLATION, Answer("Hello.", 0.1, 0), kind="translation")
+    key = table_key(TRANSLATION)
+    store.put(key, as_request(TRANSLATION), Answer("Hello.", 0.1, 0), kind="translation")
     return store
 
 
@@ -34,7 +34,7 @@ def test_recent_answers_newest_first(filled: Store) -> None:
     entries = recent(filled)
     assert [entry.model for entry in entries] == ["nllb-200", "gpt-4o-mini"] + ["gpt-4o"] * 4
     newest = recent(filled, 1, model="gpt-4o")[0]
-    assert newest.key == request_key(request(2))
+    assert newest.key == table_key(request(2))
     assert (newest.kind, newest.endpoint, newest.cost) == ("completion", "openai", None)
     assert newest.latency_s == 0.25
     assert newest.response_bytes == len(answer(2).response)
@@ -67,7 +67,7 @@ def test_totals(filled: Store) -> None:
 
 
 def test_keys_are_found_by_their_start(filled: Store) -> None:
-    key = request_key(request(1))
+    key = table_key(request(1))
     assert find_keys(filled, key[:9]) == [key]
     assert find_keys(filled, key.upper()) == [key]
     assert len(find_keys(filled, "")) == 5
@@ -83,7 +83,7 @@ def test_prune_superseded(filled: Store) -> None:
     assert counted.cost == 1_234_567
     assert answer("old").response in _texts(filled)
     assert prune(filled, superseded=True) == counted
-    assert filled.get(request_key(request(0))) == answer("new")
+    assert filled.get(table_key(request(0))) == answer("new")
     assert answer("old").response not in _texts(filled)
     assert prune(filled, superseded=True) == Pruned(0, 0, 0, 0)
 
@@ -127,7 +127,7 @@ def test_the_file_shrinks(store: Store, path: Path) -> None:
     before = path.stat().st_size
     prune(store, model="m")
     assert path.stat().st_size < before / 2
-    assert store.count(request_key(request(n, model="keep")) for n in range(0, 1000, 10)) == 100
+    assert store.count(table_key(request(n, model="keep")) for n in range(0, 1000, 10)) == 100
     assert store.rows("PRAGMA journal_mode") == [("wal",)]
     assert store.rows("PRAGMA page_size") == [(8192,)]
 

@@ -12,9 +12,9 @@ import pytest
 import harness.store.migrations as migrations
 from harness.errors import StoreError
 from harness.records import Answer
-from harness.store import Store, explain, recent, request_key
+from harness.store import Store, explain, recent, table_key
 from harness.store.ledger import Ledger
-from tests.helpers.stored_answers import answer, put, request
+from tests.helpers.stored_answers import answer, as_request, put, request
 
 CHAT = {
     "endpoint": "openai",
@@ -51,23 +51,23 @@ def test_the_oldest_store_is_read(oldest: Path, read_only: bool) -> None:
         recent(store)
     with Store(oldest, read_only=read_only) as store:
         text = '{"choices":[{"message":{"content":"result = [Location(span=\\"Kanò\\")]"}}]}'
-        assert store.get(request_key(CHAT)) == Answer(text, 0.75, None)
-        assert store.get(request_key(TRANSLATION)) == Answer('{"text":"Good morning."}', 0.125, 0)
+        assert store.get(table_key(CHAT)) == Answer(text, 0.75, None)
+        assert store.get(table_key(TRANSLATION)) == Answer('{"text":"Good morning."}', 0.125, 0)
         entries = recent(store)
         assert [entry.cost for entry in entries] == [0, None, 1500]
         assert entries[-1].created == datetime(2026, 1, 1, tzinfo=UTC)
         assert {entry.version for entry in entries} == {"0.1.0"}
         asked = CHAT | {"repeat": 1}
-        assert explain(store, asked).neighbours[0].differences == ("repeat: 0 → 1",)
+        assert explain(store, as_request(asked)).neighbours[0].differences == ("repeat: 0 → 1",)
 
 
 def test_the_oldest_store_goes_on(oldest: Path) -> None:
     with Store(oldest) as store:
         key = put(store, 1)
-        store.put(request_key(CHAT), CHAT, answer("newest"))
+        store.put(table_key(CHAT), as_request(CHAT), answer("newest"))
     with Store(oldest) as store:
         assert store.get(key) == answer(1)
-        assert store.get(request_key(CHAT)) == answer("newest")
+        assert store.get(table_key(CHAT)) == answer("newest")
 
 
 def test_the_fixture_is_what_migration_1_makes(oldest: Path) -> None:
@@ -94,13 +94,13 @@ def with_batches(tmp_path: Path) -> Path:
 
 def test_batches_of_an_older_store_are_read(with_batches: Path) -> None:
     with Store(with_batches) as store:
-        assert store.get(request_key(TRANSLATION)) == Answer('{"text":"Good morning."}', 0.125, 0)
+        assert store.get(table_key(TRANSLATION)) == Answer('{"text":"Good morning."}', 0.125, 0)
         ledger = Ledger(store)
         taken, creating = ledger.batches()
         assert (taken.remote, taken.status, taken.waiting) == ("batch_abc", "in_progress", 2)
         assert (taken.reserved, taken.done, creating.reserved) == (2000, 1, None)
         assert (creating.remote, creating.status) == (None, "creating")
-        assert ledger.held([request_key(CHAT)]) == {1: {request_key(CHAT): 1500}}
+        assert ledger.held([table_key(CHAT)]) == {1: {table_key(CHAT): 1500}}
 
 
 def test_the_second_fixture_is_what_the_migrations_make(with_batches: Path) -> None:
@@ -144,15 +144,15 @@ def test_a_later_migration_keeps_what_is_there(
         Store(oldest, read_only=True) as store,
         pytest.raises(StoreError, match=r"older version.*harness cache stats"),
     ):
-        store.get(request_key(CHAT))
+        store.get(table_key(CHAT))
     for _ in range(2):  # the second time there is nothing left to do
         with Store(oldest) as store:
-            assert request_key(CHAT) in store
+            assert table_key(CHAT) in store
             assert store.rows("SELECT count(note) FROM answers") == [(0,)]
             names = store.rows("SELECT name FROM harness_migrations ORDER BY name")
             assert names == [(step.__name__,) for step in migrations.MIGRATIONS]
     with Store(oldest, read_only=True) as store:
-        assert request_key(CHAT) in store
+        assert table_key(CHAT) in store
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(
@@ -161,9 +161,9 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, m999_fails))
         with Store(oldest) as store, pytest.raises(StoreError, match="no_such_table"):
-            store.get(request_key(CHAT))
+            store.get(table_key(CHAT))
     with Store(oldest) as store:
-        assert request_key(CHAT) in store
+        assert table_key(CHAT) in store
         assert ("note",) not in store.rows("SELECT name FROM pragma_table_info('answers')")
 
 
@@ -181,5 +181,5 @@ def test_a_newer_store_is_not_touched(
         Store(path, read_only=read_only) as store,
         pytest.raises(StoreError, match=r"newer version \(9\.1\.0.*pip install --upgrade"),
     ):
-        store.get(request_key(request(1)))
+        store.get(table_key(request(1)))
     assert path.read_bytes() == content

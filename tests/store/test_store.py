@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 import harness.store.store as module
 from harness.errors import StoreError, UsageError
 from harness.records import Answer
-from harness.store import Store, default_path, request_key
-from tests.helpers.stored_answers import answer, put, request
+from harness.store import Store, default_path, table_key
+from tests.helpers.stored_answers import answer, as_request, put, request
 
 
 def test_an_answer_comes_back_as_it_was(store: Store) -> None:
     asked, given_ = request(1), answer("Person(span='Kanò')")
-    key = request_key(asked)
+    key = table_key(asked)
     assert store.get(key) is None
     assert key not in store
-    store.put(key, asked, given_)
+    store.put(key, as_request(asked), given_)
     assert store.get(key) == given_
     assert key in store
 
@@ -40,16 +40,16 @@ def test_an_answer_comes_back_as_it_was(store: Store) -> None:
 def test_any_response_comes_back_verbatim(
     tmp_path: Path, response: str, latency_s: float, cost: int | None
 ) -> None:
-    key = request_key(request(1))
+    key = table_key(request(1))
     with Store(tmp_path / "any.sqlite") as store:
-        store.put(key, request(1), Answer(response, latency_s, cost))
+        store.put(key, as_request(request(1)), Answer(response, latency_s, cost))
     with Store(tmp_path / "any.sqlite") as store:
         assert store.get(key) == Answer(response, latency_s, cost)
 
 
 def test_large_responses_come_back(store: Store) -> None:
-    key = request_key(request(1))
-    store.put(key, request(1), Answer("[" * 10_000_000, 1.0))
+    key = table_key(request(1))
+    store.put(key, as_request(request(1)), Answer("[" * 10_000_000, 1.0))
     found = store.get(key)
     assert found is not None
     assert found.response == "[" * 10_000_000
@@ -78,7 +78,7 @@ def test_a_clock_that_jumps_back_does_not_bring_back_an_old_answer(
 def test_many_answers_in_the_order_asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CHUNK", 7)
     keys = [put(store, number) for number in range(30)]
-    asked = [*reversed(keys), request_key(request(99)), keys[3]]
+    asked = [*reversed(keys), table_key(request(99)), keys[3]]
     found = store.get_many(asked)
     assert list(found) == list(reversed(keys))
     assert all(found[key] == answer(number) for number, key in enumerate(keys))
@@ -100,8 +100,8 @@ def test_reading_many_is_lean(store: Store) -> None:
 
 
 def test_nothing_is_created_before_the_first_answer(store: Store, path: Path) -> None:
-    assert store.get_many([request_key(request(1))]) == {}
-    assert store.count([request_key(request(1))]) == 0
+    assert store.get_many([table_key(request(1))]) == {}
+    assert store.count([table_key(request(1))]) == 0
     assert not path.parent.exists()
     put(store, 1)
     assert path.is_file()
@@ -138,20 +138,20 @@ def test_the_path_comes_from_the_environment(
 
 def test_an_answer_goes_under_its_own_key_only(store: Store) -> None:
     with pytest.raises(UsageError, match="not the key of the request"):
-        store.put(request_key(request(2)), request(1), answer(1))
+        store.put(table_key(request(2)), as_request(request(1)), answer(1))
     with pytest.raises(
         UsageError, match=r"kind of answer 'completions'.*Did you mean 'completion'"
     ):
-        store.put(request_key(request(1)), request(1), answer(1), kind="completions")
+        store.put(table_key(request(1)), as_request(request(1)), answer(1), kind="completions")
     with pytest.raises(UsageError, match="64 hexadecimal digits"):
         store.get("abc")
-    assert store.count([request_key(request(1)), request_key(request(2))]) == 0
+    assert store.count([table_key(request(1)), table_key(request(2))]) == 0
 
 
 def test_translations_share_the_table(store: Store) -> None:
     asked = {"engine": "nllb", "model": "nllb-200", "source": "swa_Latn", "text": "Jambo."}
-    key = request_key(asked)
-    store.put(key, asked, Answer("Hello.", 0.1, 0), kind="translation")
+    key = table_key(asked)
+    store.put(key, as_request(asked), Answer("Hello.", 0.1, 0), kind="translation")
     assert store.get(key) == Answer("Hello.", 0.1, 0)
     assert store.rows("SELECT kind, model FROM answers") == [("translation", "nllb-200")]
 
@@ -161,8 +161,8 @@ def test_no_secret_gets_into_the_file(store: Store, path: Path) -> None:
     asked = request(1, api_key=secret, extra_headers={"Authorization": f"Bearer {secret}"})
     asked |= {"api_key": secret, "headers": {"api-key": secret}, "organization": secret}
     asked["base_url"] = f"https://user:{secret}@example.org/v1?key={secret}"
-    key = request_key(asked)
-    store.put(key, asked, answer(1))
+    key = table_key(asked)
+    store.put(key, as_request(asked), answer(1))
     # Also where it would be compressed, and in the log beside the file.
     stored = store.rows("SELECT * FROM answers")
     assert secret not in zlib.decompress(stored[0][-1]).decode()
@@ -170,7 +170,7 @@ def test_no_secret_gets_into_the_file(store: Store, path: Path) -> None:
     for file in path.parent.iterdir():
         assert secret.encode() not in file.read_bytes()
     # The key does not depend on it either.
-    assert key == request_key(json.loads(json.dumps(asked).replace(secret, "another")))
+    assert key == table_key(json.loads(json.dumps(asked).replace(secret, "another")))
 
 
 def test_model_and_endpoint_do_no_harm_in_a_terminal(store: Store) -> None:
@@ -198,7 +198,7 @@ def test_read_only_without_a_file_is_an_error(path: Path) -> None:
         Store(path, read_only=True) as store,
         pytest.raises(StoreError, match=r"no answer store at .*cache import"),
     ):
-        store.count([request_key(request(1))])
+        store.count([table_key(request(1))])
     assert not path.exists()
 
 
@@ -251,7 +251,7 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
             Store(tmp_path, read_only=read_only) as store,
             pytest.raises(StoreError, match=r"is a folder. HARNESS_CACHE names"),
         ):
-            store.count([request_key(request(1))])
+            store.count([table_key(request(1))])
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -263,7 +263,7 @@ def test_a_file_that_is_no_database(tmp_path: Path, read_only: bool) -> None:
         Store(path, read_only=read_only) as store,
         pytest.raises(StoreError, match=r"not an answer store.*Move it away"),
     ):
-        store.count([request_key(request(1))])
+        store.count([table_key(request(1))])
     assert path.read_bytes() == content
 
 
@@ -278,7 +278,7 @@ def test_a_database_of_another_program(tmp_path: Path, read_only: bool) -> None:
         Store(path, read_only=read_only) as store,
         pytest.raises(StoreError, match="another program"),
     ):
-        store.get(request_key(request(1)))
+        store.get(table_key(request(1)))
     assert path.read_bytes() == content
 
 
@@ -310,7 +310,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(store: Store) -> None:
         db.execute(f"PRAGMA max_page_count = {pages + 5}")
     with pytest.raises(StoreError, match=r"disk is full.*run again"):  # noqa: PT012
         for number in range(20, 200):
-            keys.append(request_key(request(number)))
+            keys.append(table_key(request(number)))
             put(store, number)
     *stored, refused = keys
     assert store.known(keys) == set(stored)
@@ -332,7 +332,7 @@ def test_another_process_that_does_not_let_go(
         with pytest.raises(StoreError, match=r"locked by another process.*Wait for it"):
             put(store, 2)
         # Reading goes on meanwhile.
-        assert store.get(request_key(request(1))) == answer(1)
+        assert store.get(table_key(request(1))) == answer(1)
 
 
 def test_a_store_waits_for_another_writer(path: Path, store: Store) -> None:

@@ -37,7 +37,7 @@ from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S
 from harness.models.prices import Prices, answer_budget, estimate_tokens, find_price
 from harness.models.protocol import Backend, K, Keep, body_of
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
-from harness.records import Answer, Failure, Prompt, Reply, Usage
+from harness.records import Answer, Failure, Prompt, Reply, Request, Usage
 
 # Half a second of imports.
 _SENDING = ("aiohttp", "httpx2", "openai", "tenacity")
@@ -90,11 +90,11 @@ class OpenAIBackend:
     def __repr__(self) -> str:
         return f"OpenAIBackend(model={self.settings.model!r}, endpoint={self._endpoint!r})"
 
-    def request(self, prompt: Prompt, repeat: int = 0) -> dict[str, Any]:
+    def request(self, prompt: Prompt, repeat: int = 0) -> Request:
         """The canonical whole request: endpoint, family, the exact body, and the repeat."""
         family, body = body_of(self.settings.model, prompt)
         body |= self._parameters
-        return {"endpoint": self._endpoint, "family": family, "body": body, "repeat": repeat}
+        return Request(self._endpoint, family, body, {"repeat": repeat})
 
     def check(self) -> None:
         """Look whether there is a key, and load what sends: later it would hold up calls.
@@ -110,7 +110,7 @@ class OpenAIBackend:
 
     async def answers(
         self,
-        requests: Iterable[tuple[K, Mapping[str, Any]]],
+        requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
         keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
@@ -219,7 +219,7 @@ class OpenAIBackend:
         names = ", ".join(f'"{dropped}"' for dropped in (*self.settings.drop, name))
         return f"Leave it out with drop = [{names}] in the system's table{other}."
 
-    async def _call(self, request: Mapping[str, Any], turn: flow.Turn) -> Answer | Failure:
+    async def _call(self, request: Request, turn: flow.Turn) -> Answer | Failure:
         wire = self.line.wire(self)
         try:
             outcome = await flow.persist(
@@ -248,12 +248,10 @@ class OpenAIBackend:
         self._standing.note(outcome)
         return outcome
 
-    async def _attempt(
-        self, wire: Wire, request: Mapping[str, Any], turn: flow.Turn
-    ) -> Answer | Failure:
+    async def _attempt(self, wire: Wire, request: Request, turn: flow.Turn) -> Answer | Failure:
         from aiohttp import ClientConnectorDNSError, ClientError
 
-        body = request["body"]
+        body = request.body
         path = "/chat/completions" if "messages" in body else "/completions"
         counted = self.line.pace.counts_tokens
         attempt = await turn.attempt(_tokens(body) if counted else 0)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from harness.errors import StoreError
-from harness.records import Answer, Failure
+from harness.records import Answer, Failure, Request
 from harness.running.asking.lease import Lease
 from harness.running.budget import Budget
 from harness.running.plan import SystemPlan
@@ -43,7 +42,7 @@ class Calls:
         self._stop = stop
         self._came = came
         # Requests in flight and what is held back for each, kept until their answer is stored.
-        self._sent: dict[str, tuple[dict[str, Any], int]] = {}
+        self._sent: dict[str, tuple[Request, int]] = {}
         # What could not be stored: answers, and what calls may have cost beside them.
         self._unstored: list[Answered] = []
         self._unseen = 0
@@ -82,7 +81,7 @@ class Calls:
                 self._budget.settle(held, 0)
             self._sent.clear()
 
-    def _requests(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _requests(self) -> Iterator[tuple[str, Request]]:
         plan, budget = self._plan, self._budget
         while self.waiting and not self._lease.lost:
             key = self.waiting[0]
@@ -123,7 +122,7 @@ class Calls:
         # Other processes may pay for the same results folder.
         self._budget.spent = max(self._budget.spent, spent)
 
-    def _worst_unseen(self, request: Mapping[str, Any], outcome: Answer | Failure) -> int:
+    def _worst_unseen(self, request: Request, outcome: Answer | Failure) -> int:
         """What a call may have cost beside what its answer says: at worst, in nano-dollars.
 
         That is of each attempt whose answer was lost on the way, and of an answer without price.

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,7 +27,7 @@ from harness.models.hosted.batch_api import (
 )
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.prices import Price
-from harness.records import Answer, Failure
+from harness.records import Answer, Failure, Request
 from harness.running.budget import Budget
 from harness.store import Store
 from harness.store.ledger import SUBMITTING, Address, Batch, Ledger
@@ -54,7 +54,7 @@ class Asked:
     settings: OpenAISettings
     price: Price | None
     kind: str
-    request_of: Callable[[str], Mapping[str, Any]]
+    request_of: Callable[[str], Request]
     tell: Callable[[str, Answer | Failure], None]
     found: Callable[[str], None]
     note: Callable[[str], None]
@@ -161,7 +161,7 @@ class Submitter:
     async def submit(self, queue: deque[str]) -> bool:
         """Submit a batch of the first keys; ``False`` if the budget has no room for more."""
         settings = self._books.asked.settings
-        url = url_of(self._books.asked.request_of(queue[0])["family"], settings.provider)
+        url = url_of(self._books.asked.request_of(queue[0]).family, settings.provider)
         number = self._books.ledger.begin(
             Address(
                 settings.endpoint,
@@ -205,7 +205,7 @@ class Submitter:
             most = min(STEP, asked.most_requests - len(keys))
             while queue and len(written) < most:
                 key = queue[0]
-                body = asked.request_of(key)["body"]
+                body = asked.request_of(key).body
                 try:
                     line = line_of(key, url, body)
                     if len(line) > asked.most_bytes:

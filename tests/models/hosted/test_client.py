@@ -33,7 +33,7 @@ from tests.helpers.loopback_server import completion, handled_by
 
 def test_the_request_is_the_exact_body_and_what_else_the_answer_depends_on() -> None:
     backend = hosted("https://api.openai.com/v1", model="gpt-4o", seed=1)
-    assert backend.request(prompt_of("text", "be brief"), repeat=2) == {
+    assert backend.request(prompt_of("text", "be brief"), repeat=2).table() == {
         "endpoint": "openai",
         "family": "chat.completions",
         "body": {
@@ -48,7 +48,7 @@ def test_the_request_is_the_exact_body_and_what_else_the_answer_depends_on() -> 
         },
         "repeat": 2,
     }
-    assert backend.request(prompt_of("text", None)) == {
+    assert backend.request(prompt_of("text", None)).table() == {
         "endpoint": "openai",
         "family": "completions",
         "body": {
@@ -87,7 +87,7 @@ def test_the_body_of_the_request_is_what_the_server_gets(system: str | None) -> 
 
     request = asyncio.run(main())
     ((path, body, authorization),) = got
-    assert body == request["body"]
+    assert body == request.body
     assert path == ("/v1/completions" if system is None else "/v1/chat/completions")
     assert authorization == "Bearer none"
 

@@ -22,7 +22,7 @@ from harness.models import open_backend, settings_for
 from harness.models.hosted.client import OpenAIBackend
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.transport import Wire, _encode, find_proxy, open_client
-from harness.records import Answer, Failure, Prompt
+from harness.records import Answer, Failure, Prompt, Request
 from tests.helpers.loopback_server import Handler, completion, handled_by
 
 KEY = "sk-proj-Zq3x-very_secret-0123456789"
@@ -50,7 +50,7 @@ def _backend(url: str, peers: tuple[OpenAIBackend, ...] = (), **values: Any) -> 
     return backend
 
 
-def _requests(backend: OpenAIBackend, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _requests(backend: OpenAIBackend, count: int) -> Iterator[tuple[int, Request]]:
     for number in range(count):
         yield number, backend.request(Prompt("e", f"text {number}", ("result",), ""))
 

@@ -57,7 +57,7 @@ def test_files_are_split_by_bytes(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 60) as it:
             url = "/v1/chat/completions"
-            sizes = [len(line_of(key, url, r["body"])) for key, r in it.requests.items()]
+            sizes = [len(line_of(key, url, r.body)) for key, r in it.requests.items()]
             assert await it.ask(most_bytes=10 * max(sizes))
             it.check()
             assert sum("submitted" in note for note in it.notes) == 6
@@ -234,7 +234,7 @@ def test_a_refused_batch_is_told_and_leaves_nothing_out(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 3) as it:
             first = it.requests[it.keys[0]]
-            it.requests[it.keys[0]] = first | {"body": first["body"] | {"model": "other"}}
+            it.requests[it.keys[0]] = replace(first, body={**first.body, "model": "other"})
             key = request_key(it.requests[it.keys[0]])
             it.requests = {key: it.requests.pop(it.keys[0])} | it.requests
             with pytest.raises(EndpointError, match=r"mismatched_model.*line 2"):
@@ -272,7 +272,7 @@ def test_a_batch_without_room_waits_for_another_to_end(
 def test_the_budget_is_never_passed(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 60) as it:
-            worst = PRICE.worst(it.requests[it.keys[0]]["body"])
+            worst = PRICE.worst(it.requests[it.keys[0]].body)
             assert worst is not None
             none = Budget(worst // 2)
             assert not await it.ask(price=PRICE, budget=none)
@@ -298,7 +298,7 @@ def test_an_answer_without_usage_counts_as_its_worst_case(
 
     async def main() -> None:
         async with case(tmp_path, 10) as it:
-            worst = sum(PRICE.worst(r["body"]) or 0 for r in it.requests.values())
+            worst = sum(PRICE.worst(r.body) or 0 for r in it.requests.values())
             budget = Budget(worst)
             with Store(it.path, run="r") as store:
                 asked = it.asked(price=PRICE, budget=budget)
@@ -313,7 +313,7 @@ def test_what_is_out_is_held_back_before_anything_is_submitted(tmp_path: Path) -
     async def main() -> None:
         async with case(tmp_path, 40, batch_latency_s=0.3) as it:
             await it.leave(lambda: "submitted" in "".join(it.notes), price=PRICE, keys=it.keys[:20])
-            worst = max(PRICE.worst(r["body"]) or 0 for r in it.requests.values())
+            worst = max(PRICE.worst(r.body) or 0 for r in it.requests.values())
             budget = Budget(20 * worst)
             asked = it.asked(price=PRICE, budget=budget)
             with Store(it.path) as store:
