@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.output import print_rows
 from harness.errors import UsageError, unknown
+from harness.terminal import visible
 
 app = typer.Typer(help="List and cancel batches at providers.", no_args_is_help=True)
 
@@ -33,7 +34,7 @@ def ls(
     with Store() as store:
         ledger = Ledger(store)
         if not offline:
-            asyncio.run(refresh_batches(ledger))
+            asyncio.run(refresh_batches(ledger, _warn))
         print_rows(
             (
                 *("batch", "endpoint", "model", "status", "requests", "done", "failed"),
@@ -84,8 +85,19 @@ def cancel(
         chosen = batches.values() if every else [batches[name] for name in names or ()]
         if not chosen:
             print("No batch is out.")
-        if not asyncio.run(cancel_batches(ledger, list(chosen), named=not every)):
+        cancelled = cancel_batches(
+            ledger, list(chosen), named=not every, report=_report, warn=_warn
+        )
+        if not asyncio.run(cancelled):
             sys.exit(2)
+
+
+def _report(line: str) -> None:
+    print(line, flush=True)
+
+
+def _warn(line: str) -> None:
+    print(f"harness: {visible(line)}", file=sys.stderr)
 
 
 def _age(seconds: float) -> str:

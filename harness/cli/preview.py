@@ -11,7 +11,6 @@ from pathlib import Path
 from harness.data.block import Block
 from harness.errors import UnknownNameError, UsageError
 from harness.experiment import Experiment
-from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.prices import Prices, prices_as_of
 from harness.money import add_costs, show_cost
 from harness.records import Status
@@ -161,12 +160,12 @@ def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
     if plan.left_out:
         print(f"    left out, no translation: {', '.join(plan.left_out)}")
     _print_tokens(figures)
-    settings = system.settings
-    if isinstance(settings, OpenAISettings) and figures.minutes:
+    tpm = system.settings.rate_limits.tpm
+    if figures.minutes:
         print(f"    at least {_clock(figures.minutes)} within its limits")
-        if settings.tpm and figures.largest > settings.tpm:
+        if tpm and figures.largest > tpm:
             print(
-                f"    tpm = {settings.tpm:g} is less than one call may take "
+                f"    tpm = {tpm:g} is less than one call may take "
                 f"({figures.largest:,} tokens): they go one by one"
             )
 

@@ -97,6 +97,8 @@ class LocalBackend:
 
     endpoint: ClassVar[str]
 
+    batch_client = None
+
     def __init__(
         self, settings: LocalSettings, prices: Prices | None = None, _peers: Sequence[Backend] = ()
     ) -> None:

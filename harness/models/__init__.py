@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from harness.errors import ExperimentError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
+    from harness.models.batches import BatchClient
     from harness.models.prices import Prices
     from harness.models.protocol import Backend, Settings
+    from harness.store.ledger import Address
 
 # Backend name → (module, settings class, backend class).
 _MODULES = {
@@ -72,6 +74,17 @@ def open_backend(
         peers: other backends of the same run; those of one endpoint and key share its limits.
     """
     return _load(settings.backend, 2)(settings, prices, peers)  # type: ignore[no-any-return]
+
+
+def open_batch_client(address: Address) -> BatchClient:
+    """The client of the Batch API that a batch was submitted to.
+
+    Raises:
+        CredentialsError: the key that the address names is not there.
+    """
+    from harness.models.hosted.batch_api import BatchAPI
+
+    return BatchAPI.at(address)
 
 
 def _load(backend: str, part: int, where: str = "settings") -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.models.batches import BatchClient
 from harness.models.prices import Price
 from harness.records import Answer, Failure, Prompt, Reply, Request
 
@@ -16,6 +18,14 @@ Wrap = Literal["chat", "completion"]
 K = TypeVar("K")
 #: Makes sure that outcomes are stored; they are used only when it has returned.
 Keep = Callable[[Sequence[tuple[K, Answer | Failure]]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """Requests and tokens a minute; ``None`` is no limit."""
+
+    rpm: float | None = None
+    tpm: float | None = None
 
 
 class Settings(BaseModel):
@@ -41,6 +51,16 @@ class Settings(BaseModel):
         files = {key: file(key, name) for key in self.paths if (name := getattr(self, key))}
         folders = {key: folder(name) for key in self.folders if (name := getattr(self, key))}
         return self.model_copy(update=files | folders)
+
+    @property
+    def endpoint(self) -> str:
+        """What stands for the server or the engine in cache keys and price tables."""
+        return self.backend
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """The limits that calls of these settings are kept to."""
+        return RateLimits()
 
 
 class CallSettings(Settings):
@@ -74,6 +94,14 @@ class Backend(Protocol):
 
     #: What its tokens cost; ``None`` where that is unknown.
     price: Price | None
+
+    @property
+    def batch_client(self) -> Callable[[], BatchClient] | None:
+        """Opens a client of the Batch API where requests go through one; ``None``: live calls.
+
+        Opening it raises ``CredentialsError`` where a key is needed and not there.
+        """
+        ...
 
     @property
     def engine(self) -> str:

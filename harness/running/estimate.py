@@ -6,7 +6,6 @@ import json
 from collections.abc import Container
 from dataclasses import dataclass
 
-from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.prices import Prices, answer_budget, estimate_tokens
 from harness.money import add_costs
 from harness.records import Prompt
@@ -112,8 +111,8 @@ def total(prices: list[Range]) -> Range:
 
 
 def _minutes(plan: SystemPlan, requests: int, tokens: int) -> float:
-    settings = plan.system.settings
-    if not isinstance(settings, OpenAISettings) or plan.batched:
+    if plan.batched:
         return 0.0
-    by_requests = requests / settings.rpm if settings.rpm else 0.0
-    return max(by_requests, tokens / settings.tpm if settings.tpm else 0.0)
+    limits = plan.system.settings.rate_limits
+    by_requests = requests / limits.rpm if limits.rpm else 0.0
+    return max(by_requests, tokens / limits.tpm if limits.tpm else 0.0)

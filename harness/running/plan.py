@@ -18,7 +18,6 @@ from harness.data.block import Block
 from harness.data.shots import Shots
 from harness.errors import TemplateError
 from harness.experiment import System
-from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.protocol import Backend
 from harness.prompting.templates import Renderer, Template
 from harness.reading.formats import FORMATS
@@ -88,9 +87,7 @@ class SystemPlan:
     @property
     def batched(self) -> bool:
         """Whether the Batch API is asked."""
-        return isinstance(self.system.settings, OpenAISettings) and (
-            self.system.settings.mode == "batch"
-        )
+        return self.backend.batch_client is not None
 
     def shots_json(self) -> dict[str, Any] | None:
         """Which examples the prompts show, as the manifest has it; ``None``: none."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from harness.errors import UsageError
 from harness.models import open_backend
-from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.prices import Prices, find_price
 from harness.models.protocol import Settings
 from harness.records import Prompt
@@ -21,7 +20,7 @@ def why_unpriced(settings: Settings, prices: Prices) -> str | None:
     if backend.price is not None:
         bounded = backend.price.worst(backend.request(Prompt("", "", ())).body) is not None
         return None if bounded else "answers have no bound: give max_tokens"
-    provider = settings.endpoint if isinstance(settings, OpenAISettings) else settings.backend
+    provider = settings.endpoint
     if find_price(provider, settings.model, prices) is not None:
         return f"the price of '{settings.model}' at '{provider}' has no `batch` fraction"
     return (

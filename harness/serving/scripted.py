@@ -229,6 +229,7 @@ class ScriptedBackend:
     """The script as a backend, in this process and without any network."""
 
     engine = ""
+    batch_client = None
 
     def __init__(
         self,

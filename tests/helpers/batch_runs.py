@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.models import open_backend, settings_for
+from harness.models.hosted.batch_api import BatchAPI
 from harness.models.hosted.client import OpenAIBackend
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Answer, Failure, Prompt, Request
@@ -43,7 +44,7 @@ class Case:
         self.stop.clear()
         return Asked(
             **{
-                "settings": self.settings,
+                "client": BatchAPI(self.settings),
                 "price": None,
                 "kind": "completion",
                 "request_of": self.requests.__getitem__,

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import EndpointError
+from harness.models.batches import (
+    ATTEMPTS,
+    BatchResponse,
+    BatchThrottledError,
+    BatchUncertainError,
+    ProviderUnreachableError,
+    RemoteBatch,
+    Unanswered,
+    UnknownBatchError,
+    pause,
+)
 from harness.models.hosted import failures, secrets
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.transport import encode, find_key, open_client
 from harness.models.pace.calls import TryAgain
 from harness.models.replies import is_answer
 from harness.records import Failure
+from harness.store.ledger import Address
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -29,70 +38,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A provider's limits of one file.
-MOST_REQUESTS = 50_000
-MOST_BYTES = 200_000_000
 
 _NONCE = "harness"
-#: How often a call is made before the provider counts as out of reach.
-ATTEMPTS = 6
-_BACKOFF_S = 0.5
-_LONGEST_BACKOFF_S = 30.0
 _CONNECT_S = 10.0
 # A listing begins with the newest batch; how much the provider's clock may differ from ours.
 _CLOCKS_APART_S = 86_400.0
 # Between two bytes: a provider takes its time with a large file.
 _FILE_TIMEOUT_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A batch as its provider sees it. ``why`` is what it says against one that failed."""
-
-    id: str
-    status: str
-    done: int | None
-    failed: int | None
-    output_file: str | None
-    error_file: str | None
-    why: str
-    code: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An answered request of a batch: the body of its response."""
-
-    body: Mapping[str, Any]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """A request that another batch may answer, with no ``status_code`` if it was not reached."""
-
-    message: str
-    status_code: int | None = None
-
-
-class Unknown(EndpointError):
-    """A batch or file that the provider does not know (404)."""
-
-
-class Unreached(EndpointError):
-    """A provider that gives no answer, or turns every call away for now (429, 5xx)."""
-
-
-class TurnedAway(Unreached):
-    """A provider that makes no batch for now (429)."""
-
-    def __init__(self, message: str, again: TryAgain) -> None:
-        super().__init__(message)
-        self.again = again
-
-
-class Unsure(EndpointError):
-    """It is not known whether a batch was made."""
 
 
 class BatchAPI:
@@ -110,10 +62,48 @@ class BatchAPI:
         import httpx2
 
         self._settings = settings
+        self.poll_s = settings.poll_s
         self._secrets = secrets.secrets(find_key(settings))
         self._stored_secrets = secrets.secrets(find_key(settings), stored=True)
         timeout = httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
         self._client = open_client(settings, httpx2.AsyncClient(timeout=timeout))
+
+    @classmethod
+    def at(cls, address: Address) -> BatchAPI:
+        """The client of the provider that a batch was submitted to."""
+        return cls(
+            OpenAISettings(
+                model=address.model,
+                base_url=address.base_url,
+                provider="azure" if address.api_version else None,
+                api_version=address.api_version,
+                api_key_env=address.api_key_env,
+            )
+        )
+
+    def address(self, family: str) -> Address:
+        """Where requests of a family go, as the store notes it."""
+        settings = self._settings
+        azure = settings.provider == "azure"
+        path = "/" + family.replace(".", "/")
+        return Address(
+            settings.endpoint,
+            settings.model,
+            # https://learn.microsoft.com/azure/ai-services/openai/how-to/batch: no version there.
+            path if azure else f"/v1{path}",
+            settings.base_url,
+            settings.api_version if azure else None,
+            settings.api_key_env,
+        )
+
+    @staticmethod
+    def line(key: str, url: str, body: Mapping[str, Any]) -> bytes:
+        """A request as a line of a batch's file.
+
+        Raises:
+            ValueError: UTF-8 cannot hold it.
+        """
+        return encode({"custom_id": key, "method": "POST", "url": url, "body": body}) + b"\n"
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -130,14 +120,14 @@ class BatchAPI:
 
         return await self._persist(send)
 
-    async def create(self, file: str, url: str, nonce: str) -> Remote:
+    async def create(self, file: str, url: str, nonce: str) -> RemoteBatch:
         """Ask once for a batch of an uploaded file.
 
         ``nonce`` is our own name for it, which no other batch has.
 
         Raises:
-            TurnedAway: none was made.
-            Unsure: one may have been made; to be looked for by its nonce.
+            BatchThrottledError: none was made.
+            BatchUncertainError: one may have been made; to be looked for by its nonce.
         """
         from openai import APIConnectionError, APIStatusError
 
@@ -151,13 +141,15 @@ class BatchAPI:
         except APIStatusError as error:
             again = self._again(error)
             if error.status_code == 429:
-                raise TurnedAway(self._refusal(again.message), again) from None
+                raise BatchThrottledError(self._refusal(again.message), again) from None
             raise self._unsure(again.message) from None
         except APIConnectionError as error:
             raise self._unsure(self._clean(failures.transport(error))) from None
         return self._remote(made)
 
-    async def find(self, nonce: str, *, since: float, kept: str | None = None) -> Remote | None:
+    async def find(
+        self, nonce: str, *, since: float, kept: str | None = None
+    ) -> RemoteBatch | None:
         """The batch that was made under our own name at this time (since 1970) or later, if any.
 
         Should there be several, all but one are cancelled: but ``kept``, or the oldest, which
@@ -185,19 +177,19 @@ class BatchAPI:
                 await self.cancel(spare.id)
         return next((self._remote(batch) for batch in found if batch.id == kept), None)
 
-    async def look(self, batch: str) -> Remote:
+    async def look(self, batch: str) -> RemoteBatch:
         """What has become of a batch.
 
         Raises:
-            Unknown: the provider does not know it, at least not with this key.
+            UnknownBatchError: the provider does not know it, at least not with this key.
         """
         return self._remote(await self._persist(lambda client: client.batches.retrieve(batch)))
 
-    async def cancel(self, batch: str) -> Remote:
+    async def cancel(self, batch: str) -> RemoteBatch:
         """Ask for a batch to be stopped; what it has answered by then is paid for.
 
         Raises:
-            Unknown: as for :meth:`look`.
+            UnknownBatchError: as for :meth:`look`.
         """
         return self._remote(await self._persist(lambda client: client.batches.cancel(batch)))
 
@@ -205,7 +197,7 @@ class BatchAPI:
         """Fetch a file, from its first byte to its last.
 
         Raises:
-            Unknown: it is not there any more.
+            UnknownBatchError: it is not there any more.
         """
 
         async def fetch(client: AsyncOpenAI) -> None:
@@ -219,7 +211,7 @@ class BatchAPI:
         await self._persist(fetch)
         into.seek(0)
 
-    def read(self, line: bytes) -> tuple[str, Response | Failure | Undone] | None:
+    def read(self, line: bytes) -> tuple[str, BatchResponse | Failure | Unanswered] | None:
         """What a line of an output or error file says of which request; ``None``: nothing."""
         try:
             row = json.loads(line)
@@ -230,20 +222,20 @@ class BatchAPI:
             return None
         if not isinstance(response, Mapping):
             said = error if isinstance(error, Mapping) else {}
-            return key, Undone(self._clean(f"{said.get('code')}: {said.get('message')}"))
+            return key, Unanswered(self._clean(f"{said.get('code')}: {said.get('message')}"))
         status, body = response.get("status_code"), response.get("body")
         if not isinstance(status, int) or not 100 <= status <= 599:
-            return key, Undone(self._clean(f"no HTTP status: {line[:200]!r}"))
+            return key, Unanswered(self._clean(f"no HTTP status: {line[:200]!r}"))
         if status != 200:
             return key, self._failure(status, body)
         if not isinstance(body, Mapping) or not is_answer(body):
-            return key, Undone(self._clean(f"HTTP 200, but no completion: {body}"), 200)
+            return key, Unanswered(self._clean(f"HTTP 200, but no completion: {body}"), 200)
         text = json.dumps(body, ensure_ascii=False)
         for secret in self._stored_secrets:
             text = text.replace(secret, secrets.HIDDEN)
-        return key, Response(body, text)
+        return key, BatchResponse(body, text)
 
-    def _failure(self, status: int, body: Any) -> Failure | Undone:
+    def _failure(self, status: int, body: Any) -> Failure | Unanswered:
         import httpx2
 
         # As the SDK would have met it on a call of its own.
@@ -254,7 +246,7 @@ class BatchAPI:
                 self._client._make_status_error_from_response(response), self._secrets
             )
         except TryAgain as again:
-            return Undone(again.message, status)
+            return Unanswered(again.message, status)
 
     async def _persist(self, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         import httpx2
@@ -269,7 +261,7 @@ class BatchAPI:
                 again = TryAgain(self._clean(failures.transport(error)))
             if attempt + 1 < ATTEMPTS:
                 await asyncio.sleep(pause(attempt, again))
-        raise Unreached(self._refusal(again.message))
+        raise ProviderUnreachableError(self._refusal(again.message))
 
     def _again(self, error: APIStatusError) -> TryAgain:
         """Why a call is to be made again.
@@ -281,7 +273,9 @@ class BatchAPI:
             failure = failures.read(error, self._secrets)
         except TryAgain as again:
             return again
-        raise (Unknown if error.status_code == 404 else EndpointError)(self._told(failure.message))
+        raise (UnknownBatchError if error.status_code == 404 else EndpointError)(
+            self._told(failure.message)
+        )
 
     def _refusal(self, message: str) -> str:
         settings = self._settings
@@ -290,8 +284,10 @@ class BatchAPI:
             f"{settings.base_url} the right base_url, and is the server running?"
         )
 
-    def _unsure(self, message: str) -> Unsure:
-        return Unsure(self._refusal(message) + " The next run looks whether it took the batch.")
+    def _unsure(self, message: str) -> BatchUncertainError:
+        return BatchUncertainError(
+            self._refusal(message) + " The next run looks whether it took the batch."
+        )
 
     def _told(self, message: str) -> str:
         settings = self._settings
@@ -301,13 +297,13 @@ class BatchAPI:
             f'{settings.api_key_env} and the model\'s name; mode = "live" does without it.'
         )
 
-    def _remote(self, batch: Batch) -> Remote:
+    def _remote(self, batch: Batch) -> RemoteBatch:
         counts, errors = batch.request_counts, (batch.errors and batch.errors.data) or []
         first = errors[0] if errors else None
         said = "" if first is None else f"{first.code}: {first.message}"
         if first is not None and first.line is not None:
             said += f" (line {first.line})"
-        return Remote(
+        return RemoteBatch(
             self._clean(batch.id),
             self._clean(batch.status),
             None if counts is None else counts.completed,
@@ -320,33 +316,3 @@ class BatchAPI:
 
     def _clean(self, message: str) -> str:
         return secrets.clean(message, self._secrets)
-
-
-def url_of(family: str, provider: str | None) -> str:
-    """The path that the requests of a family go to, as a batch names it."""
-    path = "/" + family.replace(".", "/")
-    # Azure's paths have no version: https://learn.microsoft.com/azure/ai-services/openai/how-to/batch
-    return path if provider == "azure" else f"/v1{path}"
-
-
-def line_of(key: str, url: str, body: Mapping[str, Any]) -> bytes:
-    """A request as a line of a batch's file.
-
-    Raises:
-        ValueError: UTF-8 cannot hold it.
-    """
-    return encode({"custom_id": key, "method": "POST", "url": url, "body": body}) + b"\n"
-
-
-def lines(file: IO[bytes], at_a_time: int) -> Iterator[list[bytes]]:
-    """The lines of a file, so many at a time; JSON may hold all that splits a text but newlines."""
-    while chunk := list(islice(file, at_a_time)):
-        yield chunk
-
-
-def pause(attempt: int, again: TryAgain) -> float:
-    """Seconds until a call that failed, at this attempt (from 0), is made again."""
-    asked = again.retry_after
-    if asked is None:
-        asked = min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S)
-    return min(asked, 600.0) * random.uniform(1.0, 1.25)

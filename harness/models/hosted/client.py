@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from harness.errors import EndpointError
+from harness.models.batches import BatchClient
 from harness.models.hosted import failures, secrets
 from harness.models.hosted.circuit_breaker import Standing
 from harness.models.hosted.headers import read_quota, retry_after
@@ -95,6 +97,15 @@ class OpenAIBackend:
         family, body = body_of(self.settings.model, prompt)
         body |= self._parameters
         return Request(self._endpoint, family, body, {"repeat": repeat})
+
+    @property
+    def batch_client(self) -> Callable[[], BatchClient] | None:
+        """Opens a client of the server's Batch API, for ``mode = "batch"``."""
+        if self.settings.mode != "batch":
+            return None
+        from harness.models.hosted.batch_api import BatchAPI
+
+        return partial(BatchAPI, self.settings)
 
     def check(self) -> None:
         """Look whether there is a key, and load what sends: later it would hold up calls.

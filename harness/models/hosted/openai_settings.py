@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from harness.errors import UsageError, unknown
-from harness.models.protocol import CallSettings
+from harness.models.protocol import CallSettings, RateLimits
 from harness.store.key import normalise_base_url
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -186,6 +186,11 @@ class OpenAISettings(CallSettings):
             # A deployment's name means something within its own resource only.
             return f"{self.base_url}?api-version={self.api_version}"
         return self.provider or ("openai" if self.base_url == OPENAI_URL else self.base_url)
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """``rpm`` and ``tpm``."""
+        return RateLimits(self.rpm, self.tpm)
 
     @property
     def address(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import partial
 
 from harness.errors import CheckpointError, EndpointError
-from harness.models.hosted.openai_settings import OpenAISettings
 from harness.money import add_costs
 from harness.records import Answer, Failure
 from harness.running.asking.lease import Lease
@@ -177,10 +176,9 @@ class _Asking:
     async def _in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         from harness.running.asking.batched import Asked, ask_batches
 
-        settings = plan.system.settings
-        assert isinstance(settings, OpenAISettings)
+        assert plan.backend.batch_client is not None
         asked = Asked(
-            settings,
+            plan.backend.batch_client(),
             price=plan.backend.price,
             kind=plan.kind,
             request_of=plan.request_of,

@@ -14,13 +14,12 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 from harness.errors import EndpointError
-from harness.models.hosted.batch_api import (
-    BatchAPI,
-    Remote,
-    Response,
-    Undone,
-    Unknown,
-    Unreached,
+from harness.models.batches import (
+    BatchResponse,
+    ProviderUnreachableError,
+    RemoteBatch,
+    Unanswered,
+    UnknownBatchError,
     lines,
 )
 from harness.models.replies import read_usage
@@ -64,8 +63,7 @@ async def ask_batches(asked: Asked, keys: Iterable[str], store: Store) -> bool:
         EndpointError: the provider refuses a batch, or what is asked about one.
         StoreError: the ledger or an answer could not be written.
     """
-    api = BatchAPI(asked.settings)
-    run = _Run(asked, store, api)
+    run = _Run(asked, store)
     try:
         return await run.ask(list(keys))
     except Stopped:
@@ -76,17 +74,17 @@ async def ask_batches(asked: Asked, keys: Iterable[str], store: Store) -> bool:
             )
         return True
     finally:
-        await api.aclose()
+        await asked.client.aclose()
 
 
 class _Run:
-    def __init__(self, asked: Asked, store: Store, api: BatchAPI) -> None:
+    def __init__(self, asked: Asked, store: Store) -> None:
         self._asked = asked
         self._books = Books(asked, store)
-        self._submitter = Submitter(self._books, api)
+        self._client = asked.client
+        self._submitter = Submitter(self._books, self._client)
         self._ledger = self._books.ledger
         self._following = self._books.following
-        self._api = api
         # How often a key has come back without an outcome.
         self._tries: dict[str, int] = {}
         # Why a batch was not taken, and whether one that ends makes room for it.
@@ -103,7 +101,7 @@ class _Run:
 
     async def ask(self, keys: list[str]) -> bool:
         """As :func:`ask_batches`."""
-        shortest = wait = self._asked.settings.poll_s
+        shortest = wait = self._client.poll_s
         # What has finished meanwhile comes first: it tells what is still to be paid.
         books = self._books
         loose = books.sort(keys)
@@ -139,7 +137,7 @@ class _Run:
                 room = await self._submitter.submit(queue)
                 if len(self._following) > before:
                     self._met()
-            except Unreached as error:
+            except ProviderUnreachableError as error:
                 self._bear(error)
                 break
             if not room:
@@ -164,7 +162,7 @@ class _Run:
                 elif batch.remote is not None:
                     loose += await self._follow(batch, batch.remote, following)
                     self._met()
-            except Unreached as error:
+            except ProviderUnreachableError as error:
                 self._bear(error)
                 break
         return loose
@@ -173,11 +171,11 @@ class _Run:
         """The provider was reached."""
         self._reached, self._away = time.monotonic(), False
 
-    def _bear(self, error: Unreached) -> None:
+    def _bear(self, error: ProviderUnreachableError) -> None:
         """Wait for a provider that was there before, for a while.
 
         Raises:
-            Unreached: it was not, or has been away for too long.
+            ProviderUnreachableError: it was not, or has been away for too long.
         """
         if time.monotonic() - self._reached > _OUTAGE_S:
             raise error
@@ -187,8 +185,8 @@ class _Run:
 
     async def _follow(self, batch: Batch, name: str, following: Following) -> list[str]:
         try:
-            remote = await self._books.until(self._api.look(name))
-        except Unknown:
+            remote = await self._books.until(self._client.look(name))
+        except UnknownBatchError:
             at = batch.address
             raise EndpointError(
                 f"Batch {name}, submitted to {at.base_url} with the key in {at.api_key_env}, is "
@@ -214,7 +212,7 @@ class _Run:
         if not batch.orphaned and age < _FORSAKEN_S:
             return
         if batch.status == CREATING:
-            remote = await self._books.until(self._api.find(batch.nonce, since=batch.created))
+            remote = await self._books.until(self._client.find(batch.nonce, since=batch.created))
             if remote is not None:
                 self._ledger.adopt(batch.id, remote.id, remote.status)
                 return
@@ -222,7 +220,7 @@ class _Run:
                 return
         self._ledger.give_up(batch.id)
 
-    def _fail(self, batch: Batch, remote: Remote) -> list[str]:
+    def _fail(self, batch: Batch, remote: RemoteBatch) -> list[str]:
         """A batch that was not begun: no other is submitted, unless room was all it wanted."""
         self._ledger.abandon(batch.id, remote.status)
         keys = self._following.pop(batch.id).keys
@@ -236,17 +234,17 @@ class _Run:
         )
         return list(keys)
 
-    async def _collect(self, batch: Batch, remote: Remote, following: Following) -> list[str]:
+    async def _collect(self, batch: Batch, remote: RemoteBatch, following: Following) -> list[str]:
         """Store every answer of a batch; returns the keys that are to be asked again."""
         elsewhere: list[str] = []
-        undone: dict[str, Undone] = {}
+        undone: dict[str, Unanswered] = {}
         for file in (remote.output_file, remote.error_file):
             if file is None:
                 continue
             with tempfile.TemporaryFile() as copy:
                 try:
-                    await self._books.until(self._api.download(file, copy))
-                except Unknown:
+                    await self._books.until(self._client.download(file, copy))
+                except UnknownBatchError:
                     self._asked.note(f"{remote.id}: its file {file} is gone at the provider")
                     continue
                 for chunk in lines(copy, STEP):
@@ -275,19 +273,19 @@ class _Run:
         return ()
 
     def _take(
-        self, batch: Batch, keys: set[str], chunk: Sequence[bytes], undone: dict[str, Undone]
+        self, batch: Batch, keys: set[str], chunk: Sequence[bytes], undone: dict[str, Unanswered]
     ) -> list[str]:
         """Take lines of a batch off ``keys``; returns keys that another process has taken."""
         answers: dict[str, Answer] = {}
         price = self._asked.price
         for line in chunk:
-            key, outcome = self._api.read(line) or ("", Undone(""))
+            key, outcome = self._client.read(line) or ("", Unanswered(""))
             if key not in keys:
                 continue  # another experiment's: it stays until that comes by
-            if isinstance(outcome, Response):
+            if isinstance(outcome, BatchResponse):
                 cost = None if price is None else price.cost(read_usage(outcome.body))
                 answers[key] = Answer(outcome.text, 0.0, cost)
-            elif isinstance(outcome, Undone):
+            elif isinstance(outcome, Unanswered):
                 undone[key] = outcome
             else:
                 self._ledger.free(batch.id, [key])
@@ -305,12 +303,12 @@ class _Run:
             self._asked.tell(key, answers[key])
         return [key for key in answers if key not in stored]
 
-    def _again(self, key: str, remote: Remote, undone: Undone | None) -> bool:
+    def _again(self, key: str, remote: RemoteBatch, undone: Unanswered | None) -> bool:
         """Whether a key that has no outcome is asked once more; else that is its failure."""
         tries = self._tries[key] = self._tries.get(key, 0) + 1
         if tries < _TRIES:
             return True
-        undone = undone or Undone(f"batch {remote.id} ({remote.status}) says nothing of it")
+        undone = undone or Unanswered(f"batch {remote.id} ({remote.status}) says nothing of it")
         self._asked.tell(key, Failure(undone.message, undone.status_code, tries))
         return False
 

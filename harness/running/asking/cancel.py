@@ -3,66 +3,77 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from harness.errors import CredentialsError, EndpointError
-from harness.terminal import visible
-
-if TYPE_CHECKING:
-    from harness.models.hosted.batch_api import BatchAPI, Remote
-    from harness.models.hosted.openai_settings import OpenAISettings
-    from harness.store.ledger import Address, Batch, Ledger
+from harness.models import open_batch_client
+from harness.models.batches import BatchClient, BatchResponse, RemoteBatch, UnknownBatchError
+from harness.running.asking.submission import count
+from harness.store.ledger import ENDED, Batch, Ledger
 
 # Seconds between two looks at a batch that is being cancelled: the first and the longest.
 _LOOK_S, _LONGEST_LOOK_S = 0.5, 15.0
 
+#: Takes a line for the user.
+Report = Callable[[str], None]
 
-async def refresh_batches(ledger: Ledger) -> None:
-    """Ask the providers how their batches are doing; what cannot be asked is left as it was."""
-    from harness.models.hosted.batch_api import BatchAPI
-    from harness.store.ledger import ENDED
 
+async def refresh_batches(ledger: Ledger, warn: Report) -> None:
+    """Ask the providers for the state of every batch that has not ended.
+
+    A batch whose provider cannot be asked stays as it was; ``warn`` is given the reason.
+    """
     for batch in ledger.batches():
         if batch.remote is None or batch.status in ENDED:
             continue
         try:
-            api = BatchAPI(_settings(batch.address))
+            client = open_batch_client(batch.address)
             try:
-                seen = await api.look(batch.remote)
+                remote = await client.look(batch.remote)
             finally:
-                await api.aclose()
+                await client.aclose()
         except (CredentialsError, EndpointError) as error:
-            print(f"harness: {batch.remote}: {visible(str(error))}", file=sys.stderr)
+            warn(f"{batch.remote}: {error}")
         else:
-            ledger.saw(batch.id, seen.status, seen.done, seen.failed)
+            ledger.saw(batch.id, remote.status, remote.done, remote.failed)
 
 
-async def cancel_batches(ledger: Ledger, batches: list[Batch], *, named: bool) -> bool:
-    from harness.models.hosted.batch_api import BatchAPI
+async def cancel_batches(
+    ledger: Ledger, batches: list[Batch], *, named: bool, report: Report, warn: Report
+) -> bool:
+    """Cancel batches, wait until they have ended, and give back what they did not answer.
+
+    Args:
+        named: the user named these batches; one that its provider does not know is given up.
+        report: takes the result for each batch.
+        warn: takes the reason where a provider refuses.
+
+    Returns:
+        Whether all of them were cancelled.
+    """
 
     async def cancel_one(batch: Batch) -> bool:
         try:
-            api = BatchAPI(_settings(batch.address))
+            client = open_batch_client(batch.address)
             try:
-                print(f"{batch_name(batch)}: {await _stop(ledger, batch, api, named=named)}")
+                result = await _cancel(ledger, batch, client, named=named, report=report)
             finally:
-                await api.aclose()
+                await client.aclose()
         except (CredentialsError, EndpointError) as error:
-            print(f"harness: {batch_name(batch)}: {visible(str(error))}", file=sys.stderr)
+            warn(f"{batch_name(batch)}: {error}")
             return False
+        report(f"{batch_name(batch)}: {result}")
         return True
 
     return all(await asyncio.gather(*map(cancel_one, batches)))
 
 
-async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> str:
-    """Cancel a batch; returns what became of it. One that is not there is given up if named."""
-    from harness.models.hosted.batch_api import Unknown
-    from harness.running.asking.submission import count
-    from harness.store.ledger import ENDED
+async def _cancel(
+    ledger: Ledger, batch: Batch, client: BatchClient, *, named: bool, report: Report
+) -> str:
+    """Cancel one batch; returns the result in words."""
 
     if batch.remote is None:
         return (
@@ -70,55 +81,44 @@ async def _stop(ledger: Ledger, batch: Batch, api: BatchAPI, *, named: bool) -> 
             f"again if it is gone."
         )
     try:
-        seen = await api.look(batch.remote)
-        if seen.status not in ENDED:
-            seen = await api.cancel(batch.remote)
-            print(f"{batch.remote}: {seen.status}; that may take ten minutes", flush=True)
+        remote = await client.look(batch.remote)
+        if remote.status not in ENDED:
+            remote = await client.cancel(batch.remote)
+            report(f"{batch.remote}: {remote.status}; that may take ten minutes")
         pause = _LOOK_S
-        while seen.status not in ENDED:
+        while remote.status not in ENDED:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_LOOK_S)
-            seen = await api.look(batch.remote)
-    except Unknown:
+            remote = await client.look(batch.remote)
+    except UnknownBatchError:
         if not named:
             # Perhaps another key is set than the one it was submitted with.
             return "the provider does not know it; name it to have it given up"
         lost = ledger.abandon(batch.id, "unknown")
         return f"the provider does not know it; {lost} requests are given up"
-    ledger.saw(batch.id, seen.status, seen.done, seen.failed)
-    freed = await _give_back(ledger, batch.id, api, seen)
+    ledger.saw(batch.id, remote.status, remote.done, remote.failed)
+    freed = await _give_back(ledger, batch.id, client, remote)
     left = ledger.keys(batch.id)
     rest = f"; {count(left)} to be collected: run its experiment again" if left else ""
-    return f"{seen.status}; {count(freed)} given back{rest}"
+    return f"{remote.status}; {count(freed)} given back{rest}"
 
 
-async def _give_back(ledger: Ledger, number: int, api: BatchAPI, seen: Remote) -> set[str]:
+async def _give_back(
+    ledger: Ledger, number: int, client: BatchClient, remote: RemoteBatch
+) -> set[str]:
     """Let go of the keys that a batch which has ended did not answer; returns them."""
-    from harness.models.hosted.batch_api import Response, Unknown
 
     keys = ledger.keys(number)
-    if seen.output_file is not None:
+    if remote.output_file is not None:
         with tempfile.TemporaryFile() as answers:
             # Answers that the provider has removed are none any more.
-            with suppress(Unknown):
-                await api.download(seen.output_file, answers)
+            with suppress(UnknownBatchError):
+                await client.download(remote.output_file, answers)
             for line in answers:
-                key, outcome = api.read(line) or ("", None)
-                if isinstance(outcome, Response):
+                key, outcome = client.read(line) or ("", None)
+                if isinstance(outcome, BatchResponse):
                     keys.discard(key)
     return ledger.free(number, keys)
-
-
-def _settings(address: Address) -> OpenAISettings:
-    from harness.models.hosted.openai_settings import OpenAISettings
-
-    return OpenAISettings(
-        model=address.model,
-        base_url=address.base_url,
-        provider="azure" if address.api_version else None,
-        api_version=address.api_version,
-        api_key_env=address.api_key_env,
-    )
 
 
 def batch_name(batch: Batch) -> str:

@@ -13,24 +13,21 @@ from datetime import datetime
 from typing import IO, Any, TypeVar
 
 from harness.errors import EndpointError
-from harness.models.hosted.batch_api import (
+from harness.models.batches import (
     ATTEMPTS,
     MOST_BYTES,
     MOST_REQUESTS,
-    BatchAPI,
-    Remote,
-    TurnedAway,
-    Unsure,
-    line_of,
+    BatchClient,
+    BatchThrottledError,
+    BatchUncertainError,
+    RemoteBatch,
     pause,
-    url_of,
 )
-from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.prices import Price
 from harness.records import Answer, Failure, Request
 from harness.running.budget import Budget
 from harness.store import Store
-from harness.store.ledger import SUBMITTING, Address, Batch, Ledger
+from harness.store.ledger import SUBMITTING, Batch, Ledger
 
 T = TypeVar("T")
 
@@ -51,7 +48,7 @@ class Asked:
     budget holds back already, by key in nano-dollars; a key is taken out once it is settled.
     """
 
-    settings: OpenAISettings
+    client: BatchClient
     price: Price | None
     kind: str
     request_of: Callable[[str], Request]
@@ -154,35 +151,28 @@ class Books:
 class Submitter:
     """Makes batches of loose keys."""
 
-    def __init__(self, books: Books, api: BatchAPI) -> None:
+    def __init__(self, books: Books, client: BatchClient) -> None:
         self._books = books
-        self._api = api
+        self._client = client
 
     async def submit(self, queue: deque[str]) -> bool:
         """Submit a batch of the first keys; ``False`` if the budget has no room for more."""
-        settings = self._books.asked.settings
-        url = url_of(self._books.asked.request_of(queue[0]).family, settings.provider)
-        number = self._books.ledger.begin(
-            Address(
-                settings.endpoint,
-                settings.model,
-                url,
-                settings.base_url,
-                settings.api_version if settings.provider == "azure" else None,
-                settings.api_key_env,
-            )
-        )
+        address = self._client.address(self._books.asked.request_of(queue[0]).family)
+        url = address.url
+        number = self._books.ledger.begin(address)
         keys: set[str] = set()
         taken = False
         try:
             with tempfile.TemporaryFile() as file:
                 room = await self._fill(number, url, queue, keys, file)
                 if keys:
-                    sent = await self._books.until(self._api.upload(file))
+                    sent = await self._books.until(self._client.upload(file))
                     taken = await self._create(number, sent, url, keys)
         except BaseException as error:
             # Once the provider was asked, only its own no is certain.
-            refused = isinstance(error, EndpointError) and not isinstance(error, Unsure)
+            refused = isinstance(error, EndpointError) and not isinstance(
+                error, BatchUncertainError
+            )
             batch = self._books.ledger.get(number)
             taken = not refused and batch is not None and batch.status != SUBMITTING
             raise
@@ -207,7 +197,7 @@ class Submitter:
                 key = queue[0]
                 body = asked.request_of(key).body
                 try:
-                    line = line_of(key, url, body)
+                    line = self._client.line(key, url, body)
                     if len(line) > asked.most_bytes:
                         raise ValueError(f"{len(line)} bytes are too many for a file")
                 except ValueError as error:
@@ -240,7 +230,7 @@ class Submitter:
         batch = ledger.get(number)
         if batch is None:
             return False
-        remote: Remote | None = None
+        remote: RemoteBatch | None = None
         attempt = unsure = 0
         while remote is None:
             if not ledger.create(number):
@@ -248,13 +238,13 @@ class Submitter:
             attempt += 1
             try:
                 # Not to be interrupted: it is short, and what comes of it has to be written down.
-                remote = await self._api.create(sent, url, batch.nonce)
-            except TurnedAway as error:
+                remote = await self._client.create(sent, url, batch.nonce)
+            except BatchThrottledError as error:
                 ledger.recall(number)
                 if attempt == ATTEMPTS:
                     raise
                 await books.until(asyncio.sleep(pause(attempt - 1, error.again)))
-            except Unsure:
+            except BatchUncertainError:
                 unsure += 1
                 remote = await books.until(self._listed(batch))
                 if remote is None and attempt == ATTEMPTS:
@@ -263,28 +253,30 @@ class Submitter:
             found = ledger.get(number)
             # Another process may have found this very batch and follow it.
             if found is None or found.remote != remote.id:
-                await self._api.cancel(remote.id)
+                await self._client.cancel(remote.id)
                 return False
         books.following[number] = Following(keys, remote.id, remote.status, again=False)
         books.asked.note(f"{remote.id}: {count(keys)} submitted")
         if unsure:
             # An earlier call may have made one that was listed too late.
             with suppress(EndpointError):
-                await books.until(self._api.find(batch.nonce, since=batch.created, kept=remote.id))
+                await books.until(
+                    self._client.find(batch.nonce, since=batch.created, kept=remote.id)
+                )
         return True
 
-    async def _listed(self, batch: Batch) -> Remote | None:
+    async def _listed(self, batch: Batch) -> RemoteBatch | None:
         """A batch that may have been made, once it is listed; ``None``: it was not.
 
         Raises:
-            Unsure: the provider does not say.
+            BatchUncertainError: the provider does not say.
         """
         latest = time.monotonic() + LISTED_S
         while True:
             try:
-                found = await self._api.find(batch.nonce, since=batch.created)
+                found = await self._client.find(batch.nonce, since=batch.created)
             except EndpointError as error:
-                raise Unsure(str(error)) from None
+                raise BatchUncertainError(str(error)) from None
             if found is not None or time.monotonic() > latest:
                 return found
             await asyncio.sleep(_LOOK_S)

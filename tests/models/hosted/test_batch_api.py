@@ -14,17 +14,16 @@ from aiohttp import web
 
 from harness.errors import CredentialsError, EndpointError
 from harness.models import settings_for
-from harness.models.hosted import batch_api
-from harness.models.hosted.batch_api import (
-    BatchAPI,
-    Remote,
-    Response,
-    TurnedAway,
-    Undone,
-    Unknown,
-    Unsure,
-    line_of,
+from harness.models.batches import (
+    BatchResponse,
+    BatchThrottledError,
+    BatchUncertainError,
+    RemoteBatch,
+    Unanswered,
+    UnknownBatchError,
 )
+from harness.models.hosted import batch_api
+from harness.models.hosted.batch_api import BatchAPI
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Failure
 from harness.serving.server import Server, running
@@ -63,10 +62,10 @@ def requests(count: int, *, text: str = "hello", url: str = URL) -> io.BytesIO:
     def body(number: int) -> dict[str, Any]:
         return {"model": "m", "messages": [{"role": "user", "content": f"{text} {number}"}]}
 
-    return io.BytesIO(b"".join(line_of(f"{n:064x}", url, body(n)) for n in range(count)))
+    return io.BytesIO(b"".join(BatchAPI.line(f"{n:064x}", url, body(n)) for n in range(count)))
 
 
-async def until(api: BatchAPI, name: str, met: Callable[[Remote], Any]) -> Remote:
+async def until(api: BatchAPI, name: str, met: Callable[[RemoteBatch], Any]) -> RemoteBatch:
     while True:
         seen = await api.look(name)
         if met(seen):
@@ -74,7 +73,7 @@ async def until(api: BatchAPI, name: str, met: Callable[[Remote], Any]) -> Remot
         await asyncio.sleep(0.01)
 
 
-async def ended(api: BatchAPI, name: str) -> Remote:
+async def ended(api: BatchAPI, name: str) -> RemoteBatch:
     return await until(api, name, lambda seen: seen.status in ENDED)
 
 
@@ -97,7 +96,7 @@ def test_from_upload_to_answers() -> None:
         assert sorted(answers) == [f"{n:064x}" for n in range(40)]
         assert list(answers) != sorted(answers)
         for answer in answers.values():
-            assert isinstance(answer, Response)
+            assert isinstance(answer, BatchResponse)
             assert json.loads(answer.text) == answer.body
             assert answer.body["usage"]["completion_tokens"] > 0
         assert server.stats.answered.total() == len(server.stats.answered) == 40
@@ -159,7 +158,7 @@ def test_expired_and_failed_lines() -> None:
         kinds = {
             (outcome.status_code, outcome.message.split(":")[0])
             for outcome in bad.values()
-            if isinstance(outcome, Undone)
+            if isinstance(outcome, Unanswered)
         }
         assert kinds == {(500, "HTTP 500"), (None, "batch_expired")}
 
@@ -193,11 +192,14 @@ def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
         (b"[1]", None),
         (b"[" * 100_000, None),
         (b'{"custom_id": 3}', None),
-        (row(), Undone("None: None")),
-        (row(error={"code": "batch_expired", "message": "late"}), Undone("batch_expired: late")),
+        (row(), Unanswered("None: None")),
+        (
+            row(error={"code": "batch_expired", "message": "late"}),
+            Unanswered("batch_expired: late"),
+        ),
         (
             row(response={"status_code": 500, "body": {"error": {"message": "oops"}}}),
-            Undone("HTTP 500: oops", 500),
+            Unanswered("HTTP 500: oops", 500),
         ),
         (
             row(
@@ -219,7 +221,7 @@ def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
         ),
     ],
 )
-def test_what_a_line_says(line: bytes, outcome: Failure | Undone | None) -> None:
+def test_what_a_line_says(line: bytes, outcome: Failure | Unanswered | None) -> None:
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
     found = api.read(line)
     assert found == (None if outcome is None else ("k", outcome))
@@ -230,7 +232,7 @@ def test_a_line_without_a_completion_is_not_done(status: Any) -> None:
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
     found = api.read(row(response={"status_code": status, "body": {"error": None}}))
     assert found is not None
-    assert isinstance(found[1], Undone)
+    assert isinstance(found[1], Unanswered)
 
 
 def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,15 +240,15 @@ def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
     found = api.read(row(response={"status_code": 200, "body": completion("sk-secret-4711")}))
     assert found is not None
-    assert isinstance(found[1], Response)
+    assert isinstance(found[1], BatchResponse)
     assert "4711" not in found[1].text
 
 
 def test_unknown_and_refused() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
-        with pytest.raises(Unknown, match="No batch found"):
+        with pytest.raises(UnknownBatchError, match="No batch found"):
             await api.look("batch_x")
-        with pytest.raises(Unknown, match="No file found"):
+        with pytest.raises(UnknownBatchError, match="No file found"):
             await api.download("file-x", io.BytesIO())
         with pytest.raises(EndpointError, match=r"No such File.*mode = \"live\""):
             await api.create("file-x", URL, "n")
@@ -258,7 +260,13 @@ def test_unknown_and_refused() -> None:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(None, Unsure), (500, Unsure), (503, Unsure), (429, TurnedAway), (401, EndpointError)],
+    [
+        (None, BatchUncertainError),
+        (500, BatchUncertainError),
+        (503, BatchUncertainError),
+        (429, BatchThrottledError),
+        (401, EndpointError),
+    ],
 )
 def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]) -> None:
     """It is asked for once: whether to ask again is known to whoever can look for it."""

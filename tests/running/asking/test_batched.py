@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from harness.errors import EndpointError
-from harness.models.hosted.batch_api import BatchAPI, Remote, Unreached, line_of
+from harness.models.batches import ProviderUnreachableError, RemoteBatch
+from harness.models.hosted.batch_api import BatchAPI
 from harness.models.prices import Price
 from harness.records import Answer, Failure, Prompt, Usage
 from harness.running.asking import batched, submission
 from harness.running.asking.batched import ask_batches
-from harness.running.asking.cancel import _stop
+from harness.running.asking.cancel import cancel_batches
 from harness.running.budget import Budget
 from harness.store import Store, request_key
 from harness.store.ledger import Ledger
@@ -57,7 +58,7 @@ def test_files_are_split_by_bytes(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 60) as it:
             url = "/v1/chat/completions"
-            sizes = [len(line_of(key, url, r.body)) for key, r in it.requests.items()]
+            sizes = [len(BatchAPI.line(key, url, r.body)) for key, r in it.requests.items()]
             assert await it.ask(most_bytes=10 * max(sizes))
             it.check()
             assert sum("submitted" in note for note in it.notes) == 6
@@ -218,10 +219,11 @@ def test_what_is_given_back_while_a_run_waits_is_not_repeated(tmp_path: Path) ->
             while not it.notes:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             with Store(it.path) as store:
-                ledger, api = Ledger(store), BatchAPI(it.settings)
-                (batch,) = ledger.batches()
-                assert await _stop(ledger, batch, api, named=True)
-                await api.aclose()
+                ledger, said = Ledger(store), list[str]()
+                assert await cancel_batches(
+                    ledger, ledger.batches(), named=True, report=said.append, warn=said.append
+                )
+                assert "20 requests given back" in said[-1]
                 assert ledger.batches() == []
             assert await asking
             assert "was cancelled with 20 requests left" in it.notes[-1]
@@ -250,7 +252,7 @@ def test_a_batch_without_room_waits_for_another_to_end(
     look = BatchAPI.look
     seen: list[str] = []
 
-    async def crowded(api: BatchAPI, name: str) -> Remote:
+    async def crowded(api: BatchAPI, name: str) -> RemoteBatch:
         remote = await look(api, name)
         if name not in seen:
             seen.append(name)
@@ -373,7 +375,7 @@ def test_a_provider_that_goes_away_for_a_while_is_waited_for(
         nonlocal calls
         calls += 1
         if 3 <= calls <= 6:
-            raise Unreached("nobody there")
+            raise ProviderUnreachableError("nobody there")
 
     async def look_in_vain(api: BatchAPI, name: str) -> Any:
         away()

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from harness.models.batches import BatchUncertainError
 from harness.models.hosted import batch_api
-from harness.models.hosted.batch_api import Unsure
 from harness.running.asking import submission
 from harness.running.asking.submission import Books
 from harness.running.budget import Budget
@@ -187,7 +187,7 @@ def test_where_nobody_can_say_the_next_run_looks(tmp_path: Path, flaky: Flaky) -
 
     async def main() -> None:
         async with case(tmp_path, 20) as it:
-            with pytest.raises(Unsure):
+            with pytest.raises(BatchUncertainError):
                 await it.ask()
             orphan(it)
             flaky.unlisted = False
