@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from harness.errors import CredentialsError, EndpointError
-from harness.models import settings_for
+from harness.models import batches, settings_for
 from harness.models.batches import (
     BatchResponse,
     BatchThrottledError,
@@ -22,7 +22,6 @@ from harness.models.batches import (
     Unanswered,
     UnknownBatchError,
 )
-from harness.models.hosted import batch_api
 from harness.models.hosted.batch_api import BatchAPI
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Failure
@@ -36,7 +35,7 @@ Client = Callable[[BatchAPI, Server], Awaitable[None]]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_api, "_BACKOFF_S", 0.001)
+    monkeypatch.setattr(batches, "_BACKOFF_S", 0.001)
 
 
 def settings(url: str, **values: Any) -> OpenAISettings:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from harness.models import batches
 from harness.models.batches import BatchUncertainError
-from harness.models.hosted import batch_api
 from harness.running.asking import submission
 from harness.running.asking.submission import Books
 from harness.running.budget import Budget
@@ -31,7 +31,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [n for n in os.environ if n.startswith(("OPENAI_", "AZURE_OPENAI_", "HARNESS_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(batch_api, "_BACKOFF_S", 0.001)
+    monkeypatch.setattr(batches, "_BACKOFF_S", 0.001)
     monkeypatch.setattr(submission, "_LOOK_S", 0.01)
 
 
