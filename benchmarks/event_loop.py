@@ -4,7 +4,7 @@
 
 A timer is set again and again for a millisecond ahead; how much later than that it fires is what
 any other call would have waited. Percentiles in milliseconds, and the milliseconds of CPU a call:
-of an idle loop, of `flow.stream` with calls that only sleep, and of the openai backend with
+of an idle loop, of `stream_calls` with calls that only sleep, and of the openai backend with
 prompts of 3 kB, rendered while others are under way, against `harness serve` in a process of its
 own. What the first call imports is not in it, nor looked at by the garbage collector: a run
 freezes it too.
@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from harness.models import open_backend, settings_for
-from harness.models.pace import calls as flow
+from harness.models.pace.calls import Call, call_with_retries, stream_calls
 from harness.records import Answer, Prompt
 
 SERVE = """
@@ -54,20 +54,20 @@ async def watched(work: Awaitable[None]) -> list[float]:
     return late
 
 
-async def through_flow(calls: int, latency: float, in_flight: int) -> None:
+async def through_stream(calls: int, latency: float, in_flight: int) -> None:
     """Calls that only sleep."""
     answer = Answer("{}", latency, None)
 
-    async def call(number: int, turn: flow.Turn) -> Any:
+    async def send(number: int, call: Call) -> Any:
         async def attempt() -> Answer:
-            sent = await turn.attempt()
+            permit = await call.begin_attempt()
             await asyncio.sleep(latency)
-            sent.back()
+            permit.complete()
             return answer
 
-        return await flow.persist(attempt, turn, attempts=8, backoff_s=0.5)
+        return await call_with_retries(attempt, call, max_attempts=8, backoff_s=0.5)
 
-    async for _ in flow.stream(((n, n) for n in range(calls)), call, in_flight):
+    async for _ in stream_calls(((n, n) for n in range(calls)), send, in_flight):
         pass
 
 
@@ -111,7 +111,7 @@ def main() -> None:
     calls, latency, in_flight = args.calls, args.latency, args.in_flight
     print(f"{'late by, ms':16}{'p50':>8}{'p99':>8}{'most':>8}{'cpu/call':>10}")
     report("idle", calls, lambda: asyncio.sleep(calls * latency / in_flight))
-    report("flow.stream", calls, lambda: through_flow(calls, latency, in_flight))
+    report("stream_calls", calls, lambda: through_stream(calls, latency, in_flight))
     script = json.dumps({"model": "empty", "latency_s": latency})
     server = subprocess.Popen(
         [sys.executable, "-c", SERVE, script],

@@ -157,14 +157,14 @@ class Answer:
 
     ``response`` is the body of the response as JSON text; ``latency_s`` the seconds of the
     attempt that succeeded; ``cost`` integer nano-dollars at the prices of that day, ``None``
-    where the price is unknown (never 0 for that). ``lost`` is not stored: attempts before it that
-    may have been charged though no answer came of them.
+    where the price is unknown (never 0 for that). ``lost_attempts`` is not stored: it counts the
+    call's earlier attempts that brought no answer and may have been charged.
     """
 
     response: str
     latency_s: float
     cost: int | None = None
-    lost: int = 0
+    lost_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +173,9 @@ class Failure:
 
     ``message`` is one line fit for a user, free of secrets; ``status_code`` the HTTP status,
     ``None`` for a transport failure. ``too_long`` and ``filtered`` say that the prompt did not
-    fit the model's context, or that the provider's filter turned it away. ``lost`` are attempts
-    that may have been charged though no answer came of them. A call that was ``given_up``, because
-    the run was stopped, has not failed; only what it lost is told.
+    fit the model's context, or that the provider's filter rejected it. ``lost_attempts`` counts the
+    attempts that brought no answer and may have been charged. A call that was ``cancelled``,
+    because the run was stopped, has not failed: it is reported only for its lost attempts.
     """
 
     message: str
@@ -183,8 +183,8 @@ class Failure:
     attempts: int = 1
     too_long: bool = False
     filtered: bool = False
-    lost: int = 0
-    given_up: bool = False
+    lost_attempts: int = 0
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

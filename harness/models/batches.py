@@ -9,7 +9,7 @@ from itertools import islice
 from typing import IO, Any, Protocol
 
 from harness.errors import EndpointError
-from harness.models.pace.calls import TryAgain
+from harness.models.pace.calls import RetryableError
 from harness.records import Failure
 from harness.store.ledger import Address
 
@@ -66,7 +66,7 @@ class ProviderUnreachableError(EndpointError):
 class BatchThrottledError(ProviderUnreachableError):
     """A provider that makes no batch for now (429)."""
 
-    def __init__(self, message: str, again: TryAgain) -> None:
+    def __init__(self, message: str, again: RetryableError) -> None:
         super().__init__(message)
         self.again = again
 
@@ -148,9 +148,9 @@ def lines(file: IO[bytes], at_a_time: int) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def pause(attempt: int, again: TryAgain) -> float:
+def pause(attempt: int, again: RetryableError) -> float:
     """Seconds until a call that failed, at this attempt (from 0), is made again."""
-    asked = again.retry_after
+    asked = again.retry_after_s
     if asked is None:
         asked = min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S)
     return min(asked, 600.0) * random.uniform(1.0, 1.25)

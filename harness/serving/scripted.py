@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from harness.errors import ExperimentError, unknown
-from harness.models.pace import calls as flow
+from harness.models.pace.calls import Call, RetryableError, call_with_retries, stream_calls
 from harness.models.prices import Prices, find_price
 from harness.models.protocol import Backend, CallSettings, K, Keep, body_of
 from harness.models.replies import read_reply, read_usage
@@ -269,41 +269,41 @@ class ScriptedBackend:
         keep: Keep[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Answer requests as they complete; faults are met as a hosted backend meets them."""
-        calls = flow.stream(requests, self._call, self.settings.concurrency, stop, keep)
+        calls = stream_calls(requests, self._call, self.settings.concurrency, stop, keep)
         async with aclosing(calls):
             async for key, outcome in calls:
                 yield key, outcome
 
-    async def _call(self, request: Request, turn: flow.Turn) -> Answer | Failure:
+    async def _call(self, request: Request, call: Call) -> Answer | Failure:
         attempts = 0
         asked = json.dumps(request.table(), sort_keys=True).encode()
 
         async def attempt() -> Answer | Failure:
             nonlocal attempts
-            sent = await turn.attempt()
+            permit = await call.begin_attempt()
             attempts += 1
             started = time.perf_counter()
             await asyncio.sleep(self.settings.latency_s)
             fault = self.script.fault(asked, attempts - 1)
             pause = self.settings.retry_after_s if fault == "429" else None
-            sent.back(throttled=fault == "429", retry_after=pause)
+            permit.complete(throttled=fault == "429", retry_after_s=pause)
             match fault:
                 case "429":
-                    raise flow.TryAgain("scripted 429", 429, pause)
+                    raise RetryableError("scripted 429", 429, pause)
                 case "500":
-                    raise flow.TryAgain("scripted 500", 500)
+                    raise RetryableError("scripted 500", 500)
                 case "drop":
-                    raise flow.TryAgain("scripted dropped connection")
+                    raise RetryableError("scripted dropped connection")
             body = self.script.response(request.body)
             response = json.dumps(body, ensure_ascii=False)
             cost = None if self.price is None else self.price.cost(read_usage(body))
             return Answer(response, time.perf_counter() - started, cost)
 
         settings = self.settings
-        return await flow.persist(
+        return await call_with_retries(
             attempt,
-            turn,
-            attempts=settings.max_attempts,
+            call,
+            max_attempts=settings.max_attempts,
             backoff_s=min(0.5, settings.retry_after_s),
         )
 

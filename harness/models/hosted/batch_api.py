@@ -27,7 +27,7 @@ from harness.models.batches import (
 from harness.models.hosted import failures, secrets
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.transport import encode, find_key, open_client
-from harness.models.pace.calls import TryAgain
+from harness.models.pace.calls import RetryableError
 from harness.models.replies import is_answer
 from harness.records import Failure
 from harness.store.ledger import Address
@@ -245,7 +245,7 @@ class BatchAPI:
             return failures.read(
                 self._client._make_status_error_from_response(response), self._secrets
             )
-        except TryAgain as again:
+        except RetryableError as again:
             return Unanswered(again.message, status)
 
     async def _persist(self, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
@@ -258,12 +258,12 @@ class BatchAPI:
             except APIStatusError as error:
                 again = self._again(error)
             except (APIConnectionError, httpx2.TransportError) as error:
-                again = TryAgain(self._clean(failures.transport(error)))
+                again = RetryableError(self._clean(failures.transport(error)))
             if attempt + 1 < ATTEMPTS:
                 await asyncio.sleep(pause(attempt, again))
         raise ProviderUnreachableError(self._refusal(again.message))
 
-    def _again(self, error: APIStatusError) -> TryAgain:
+    def _again(self, error: APIStatusError) -> RetryableError:
         """Why a call is to be made again.
 
         Raises:
@@ -271,7 +271,7 @@ class BatchAPI:
         """
         try:
             failure = failures.read(error, self._secrets)
-        except TryAgain as again:
+        except RetryableError as again:
             return again
         raise (UnknownBatchError if error.status_code == 404 else EndpointError)(
             self._told(failure.message)

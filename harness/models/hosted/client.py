@@ -31,11 +31,11 @@ from harness.errors import EndpointError
 from harness.models.batches import BatchClient
 from harness.models.hosted import failures, secrets
 from harness.models.hosted.circuit_breaker import Standing
-from harness.models.hosted.headers import read_quota, retry_after
+from harness.models.hosted.headers import read_quota, read_retry_after
 from harness.models.hosted.openai_settings import PARAMETERS, OpenAISettings
 from harness.models.hosted.transport import Line, Received, TooLarge, Wire, find_key, find_proxy
-from harness.models.pace import calls as flow
-from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S
+from harness.models.pace.calls import Call, RetryableError, call_with_retries, stream_calls
+from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S, StopRequested
 from harness.models.prices import Prices, answer_budget, estimate_tokens, find_price
 from harness.models.protocol import Backend, K, Keep, body_of
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
@@ -142,7 +142,7 @@ class OpenAIBackend:
             # Failures that may be every call's, until an answer shows that they are not.
             held: list[tuple[K, Answer | Failure]] = []
             welcome = self._while_welcome(source)
-            calls = flow.stream(welcome, self._call, self.line.pace, stop, keep)
+            calls = stream_calls(welcome, self._call, self.line.pace, stop, keep)
             async with aclosing(calls):
                 async for key, outcome in calls:
                     if isinstance(outcome, Failure) and self._standing.doubts(outcome):
@@ -193,10 +193,10 @@ class OpenAIBackend:
                 f"{settings.base_url} still running? Run it again once it is back: it goes on from "
                 f"there."
             )
-        if isinstance(refusal, failures.Refused) and refusal.retry_after is not None:
+        if isinstance(refusal, failures.Refused) and refusal.retry_after_s is not None:
             return (
                 f"{self._endpoint} takes no call of model '{settings.model}' now ({said})"
-                f"{stored}. Run it again in {failures.duration(refusal.retry_after)}: it goes on "
+                f"{stored}. Run it again in {failures.duration(refusal.retry_after_s)}: it goes on "
                 f"from there."
             )
         if isinstance(refusal, failures.Refused) and refusal.parameter is not None:
@@ -230,22 +230,24 @@ class OpenAIBackend:
         names = ", ".join(f'"{dropped}"' for dropped in (*self.settings.drop, name))
         return f"Leave it out with drop = [{names}] in the system's table{other}."
 
-    async def _call(self, request: Request, turn: flow.Turn) -> Answer | Failure:
+    async def _call(self, request: Request, call: Call) -> Answer | Failure:
         wire = self.line.wire(self)
         try:
-            outcome = await flow.persist(
-                lambda: self._attempt(wire, request, turn),
-                turn,
-                attempts=self.settings.max_attempts,
+            outcome = await call_with_retries(
+                lambda: self._attempt(wire, request, call),
+                call,
+                max_attempts=self.settings.max_attempts,
                 backoff_s=self.settings.backoff_s,
             )
-        except flow.Stopped:
-            if turn.lost:
-                return Failure("given up", lost=turn.lost, given_up=True)
+        except StopRequested:
+            if call.lost_attempts:
+                return Failure("given up", lost_attempts=call.lost_attempts, cancelled=True)
             raise
         except Exception as error:
             # Whatever a server does to one call, the others go on.
-            outcome = Failure(self._clean(f"{type(error).__name__}: {error}"), lost=turn.lost)
+            outcome = Failure(
+                self._clean(f"{type(error).__name__}: {error}"), lost_attempts=call.lost_attempts
+            )
         if (
             isinstance(outcome, Failure)
             and not self._standing.answers
@@ -254,79 +256,82 @@ class OpenAIBackend:
         ):
             # Nobody there, or a web page where a model should be.
             outcome = failures.Refused(
-                outcome.message, outcome.status_code, outcome.attempts, lost=outcome.lost
+                outcome.message,
+                outcome.status_code,
+                outcome.attempts,
+                lost_attempts=outcome.lost_attempts,
             )
         self._standing.note(outcome)
         return outcome
 
-    async def _attempt(self, wire: Wire, request: Request, turn: flow.Turn) -> Answer | Failure:
+    async def _attempt(self, wire: Wire, request: Request, call: Call) -> Answer | Failure:
         from aiohttp import ClientConnectorDNSError, ClientError
 
         body = request.body
         path = "/chat/completions" if "messages" in body else "/completions"
         counted = self.line.pace.counts_tokens
-        attempt = await turn.attempt(_tokens(body) if counted else 0)
+        permit = await call.begin_attempt(_tokens(body) if counted else 0)
         started = time.perf_counter()
         try:
             received = await wire.post(path, body, self.settings.timeout_s)
         except (ClientError, TimeoutError, OSError) as error:
-            attempt.back(used=0)
-            turn.lost += failures.may_have_arrived(error)
+            permit.complete(used_tokens=0)
+            call.lost_attempts += failures.may_have_arrived(error)
             message = self._clean(failures.transport(error))
             if isinstance(error, ClientConnectorDNSError) and not self._reached:
                 # Each look-up may take seconds, and a name that is misspelled stays so.
                 self._look_ups += 1
                 if self._look_ups >= _MOST_LOOK_UPS:
                     return failures.Refused(message)
-            raise flow.TryAgain(message, None, None if self._reached else self._pause) from None
+            raise RetryableError(message, None, None if self._reached else self._pause) from None
         except TooLarge:
-            attempt.back()
-            turn.lost += 1
+            permit.complete()
+            call.lost_attempts += 1
             return Failure("a response of more than 32 MB, which is no answer of a model")
         except Exception as error:
             # A prompt that cannot be sent, such as one with half a surrogate pair.
-            attempt.back(used=0)
+            permit.complete(used_tokens=0)
             return Failure(self._clean(f"could not be sent: {type(error).__name__}: {error}"))
         self._reached = True
         quota = read_quota(received.headers)
         if received.status >= 300:
-            attempt.back(
-                used=0,
+            permit.complete(
+                used_tokens=0,
                 throttled=received.status == 429,
-                retry_after=retry_after(received.headers),
+                retry_after_s=read_retry_after(received.headers),
                 quota=quota,
             )
             try:
                 return failures.read(wire.error(received), self.line.secrets)
-            except flow.TryAgain as again:
-                if (again.retry_after or 0.0) > LONGEST_RETRY_AFTER_S:
+            except RetryableError as again:
+                if (again.retry_after_s or 0.0) > LONGEST_RETRY_AFTER_S:
                     return failures.out_of_service(again)
                 raise
         latency = time.perf_counter() - started
         # Until it turns out to be an answer.
-        turn.lost += 1
+        call.lost_attempts += 1
         usage = Usage()
         try:
             text = self._text(received)
             read = parse_body(text)
             if read is None or not is_answer(read):
                 message = self._clean(f"HTTP 200, but no completion: {text}")
-                raise flow.TryAgain(message, 200, self._pause)
+                raise RetryableError(message, 200, self._pause)
             usage = read_usage(read)
         finally:
-            attempt.back(used=_spent(usage), quota=quota)
-        turn.lost -= 1
+            permit.complete(used_tokens=_spent(usage), quota=quota)
+        call.lost_attempts -= 1
         return Answer(text, latency, None if self.price is None else self.price.cost(usage))
 
     def _text(self, received: Received) -> str:
         """The body of a response, less our own key should the server have put it there."""
         kind = received.headers.get("content-type", "")
         if "json" not in kind.lower():
-            raise flow.TryAgain(self._clean(f"{_NO_ENDPOINT}: {kind}"), 200, self._pause)
+            raise RetryableError(self._clean(f"{_NO_ENDPOINT}: {kind}"), 200, self._pause)
         try:
             text = received.content.decode()
         except UnicodeDecodeError:
-            raise flow.TryAgain("HTTP 200, but not UTF-8", 200, self._pause) from None
+            raise RetryableError("HTTP 200, but not UTF-8", 200, self._pause) from None
         for secret in self.line.stored_secrets:
             text = text.replace(secret, secrets.HIDDEN)
         return text

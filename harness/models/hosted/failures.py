@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.models.hosted.headers import retry_after
+from harness.models.hosted.headers import read_retry_after
 from harness.models.hosted.secrets import clean
-from harness.models.pace.calls import TryAgain
+from harness.models.pace.calls import RetryableError
 from harness.records import Failure
 
 if TYPE_CHECKING:
@@ -38,18 +38,18 @@ class Refused(Failure):
     """A failure that every other call of the system would meet as well.
 
     ``parameter`` is the one that the endpoint does not take, where that is the reason;
-    ``retry_after`` the seconds for which it is out of service.
+    ``retry_after_s`` the seconds for which it is out of service.
     """
 
     parameter: str | None = None
-    retry_after: float | None = None
+    retry_after_s: float | None = None
 
 
 def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
     """The failure that a status code means, if it is final.
 
     Raises:
-        TryAgain: it is not.
+        RetryableError: it is not.
     """
     status = error.status_code
     body = error.body
@@ -64,7 +64,7 @@ def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
     if status in _CONCERNS_ALL or _QUOTA in codes:
         return Refused(message, status)
     if status in _AGAIN or status >= 500:
-        raise TryAgain(message, status, retry_after(error.response.headers)) from None
+        raise RetryableError(message, status, read_retry_after(error.response.headers)) from None
     unsupported = _UNSUPPORTED.search(message)
     if status == 400 and (unsupported or codes & _UNSUPPORTED_CODES):
         named = unsupported[1] if unsupported else error.param
@@ -77,11 +77,11 @@ def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
     )
 
 
-def out_of_service(again: TryAgain) -> Refused:
+def out_of_service(again: RetryableError) -> Refused:
     """The failure of a call that may be made again, but after longer than a run waits."""
-    assert again.retry_after is not None
-    message = f"out of service for {duration(again.retry_after)}: {again.message}"
-    return Refused(message, again.status_code, retry_after=again.retry_after)
+    assert again.retry_after_s is not None
+    message = f"out of service for {duration(again.retry_after_s)}: {again.message}"
+    return Refused(message, again.status_code, retry_after_s=again.retry_after_s)
 
 
 def duration(seconds: float) -> str:

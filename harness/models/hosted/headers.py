@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 
-from harness.models.pace.limiter import Quota
+from harness.models.pace.limiter import ServerQuota
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 _UNITS["ns"] = 1e-9
@@ -28,12 +28,12 @@ _LONGEST_TEXT = 60
 _LONGEST_RESET_S = 86400.0
 
 
-def read_quota(headers: Mapping[str, str]) -> Quota | None:
+def read_quota(headers: Mapping[str, str]) -> ServerQuota | None:
     """What ``x-ratelimit-*`` headers say; ``None`` where there are none that can be read."""
     requests, tokens = (_limit(headers, kind) for kind in ("requests", "tokens"))
     if requests == tokens == (None, None, None):
         return None
-    return Quota(
+    return ServerQuota(
         remaining_requests=requests[0],
         reset_requests_s=requests[1],
         limit_requests=requests[2],
@@ -43,7 +43,7 @@ def read_quota(headers: Mapping[str, str]) -> Quota | None:
     )
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a response asks to wait, ``None`` where it does not say so in earnest.
 
     ``retry-after-ms`` wins over ``retry-after`` in seconds or as a date. A date is taken from the

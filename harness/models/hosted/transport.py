@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from harness.errors import CredentialsError, UsageError
 from harness.models.hosted import secrets
 from harness.models.hosted.openai_settings import OPENAI_URL, OpenAISettings
-from harness.models.pace.limiter import Pace
+from harness.models.pace.limiter import RateLimiter
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -185,7 +185,7 @@ class Line:
         #: What must not be shown to anyone, and those of it that no answer has for a word.
         self.secrets: tuple[str, ...] = ()
         self.stored_secrets: tuple[str, ...] = ()
-        self.pace = Pace(settings.concurrency, rpm=settings.rpm, tpm=settings.tpm)
+        self.pace = RateLimiter(settings.concurrency, rpm=settings.rpm, tpm=settings.tpm)
 
     def __repr__(self) -> str:
         return f"Line({self._settings.base_url!r})"

@@ -1,6 +1,6 @@
-"""How calls are made: at their endpoint's pace, again after a failure, and never one too many.
+"""Calls: a stream of them under one rate limiter, and retries of failed attempts.
 
-Shared by every backend that waits for something; knows nothing of HTTP.
+Shared by every backend that waits for something. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S, Pace, Pass
-from harness.models.pace.limiter import Stopped as Stopped
+from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S, Permit, RateLimiter
+from harness.models.pace.limiter import StopRequested as StopRequested
 from harness.records import Answer, Failure
 
 if TYPE_CHECKING:
@@ -23,282 +23,360 @@ K = TypeVar("K")
 R = TypeVar("R")
 T = TypeVar("T")
 
-# Calls that sleep hold no slot, so others start meanwhile; this many times the slots may be under
-# way in all. A server that turns everything away is thus not handed the whole run.
-_SLEEPERS = 4
-# For so long requests are made before whatever else waits for the event loop gets its turn.
-_SLICE_S = 0.001
+# A call that sleeps occupies no slot, so another one starts meanwhile. This bounds all calls of a
+# stream, as a multiple of the slots: a server that rejects everything is not sent the whole run.
+_MOST_CALLS_PER_SLOT = 4
+# Requests are made for at most this long before other tasks of the event loop run.
+_LONGEST_BLOCK_S = 0.001
 _LONGEST_BACKOFF_S = 30.0
-# Attempts that the server turns away with a 429 are free of charge for so many first back-offs
-# after the first of them: two minutes by default.
-_PATIENCE = 240
+# After the first 429 of a call, further ones cost no attempt for this multiple of ``backoff_s``:
+# for two minutes by default.
+_FREE_THROTTLING_BACKOFFS = 240
 _THROTTLED = 429
 
 
-class Turn:
-    """One call's way through a :class:`Pace`: a pass for each attempt, none while it sleeps."""
+class RetryableError(Exception):
+    """An attempt failed, and another one may succeed.
 
-    __slots__ = ("_entered", "_pace", "_pass", "_stop", "_watch", "lost")
-
-    def __init__(
-        self, pace: Pace, stop: asyncio.Event, watch: Callable[[bool], None] | None = None
-    ) -> None:
-        self._pace = pace
-        self._stop = stop
-        self._pass: Pass | None = None
-        self._entered = False
-        #: Attempts that may have been charged though no answer came of them; whoever sends counts.
-        self.lost = 0
-        # Told when a slot may have come free, and whether the call has entered only now.
-        self._watch = watch
-
-    async def attempt(self, tokens: int = 0) -> Pass:
-        """Wait until an attempt may be sent. To be called at the start of each.
-
-        ``tokens`` is the most that it may cost: those of the prompt and the answer's budget. The
-        slot is let go of by :meth:`nap`, or when the call's result has been taken.
-
-        Raises:
-            Stopped: the stream was stopped meanwhile.
-        """
-        if self._pass is not None:
-            self._pass.release()
-        self._pass = await self._pace.enter(tokens, self._stop)
-        if self._watch is not None:
-            self._watch(not self._entered)
-        self._entered = True
-        return self._pass
-
-    async def nap(self, seconds: float) -> None:
-        """Sleep without a slot.
-
-        Raises:
-            Stopped: the stream was stopped meanwhile.
-        """
-        self.release()
-        if self._watch is not None:
-            self._watch(False)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        if self._stop.is_set():
-            raise Stopped
-
-    def release(self) -> None:
-        """Let go of the slot, if one is held."""
-        if self._pass is not None:
-            self._pass.release()
-            self._pass = None
-
-    @property
-    def entered(self) -> bool:
-        """Whether an attempt has been let in yet."""
-        return self._entered
-
-
-async def stream(
-    requests: Iterable[tuple[K, R]],
-    call: Callable[[R, Turn], Awaitable[T]],
-    pace: Pace | int,
-    stop: asyncio.Event | None = None,
-    keep: Callable[[Sequence[tuple[K, T]]], Awaitable[None]] | None = None,
-) -> AsyncGenerator[tuple[K, T], None]:
-    """Call for every request, at a pace (a number: so many slots); yield results as they complete.
-
-    ``requests`` is read when a slot is free and no call waits for anything else, such as a limit;
-    at most four times the slots are under way, asleep or not. A call begins each attempt with
-    ``turn.attempt``, which takes a slot, and sleeps with ``turn.nap``, which lets go of it. After
-    the call the slot is kept until ``keep``, given all results that have come in, has returned;
-    then they are yielded. Without ``keep`` it is kept until the result has been taken *and* the
-    next one is asked for. So results that nobody has stored yet never outnumber the slots.
-
-    An exception of a call is raised here, after the results that came in with it; closing the
-    stream cancels what is under way. Once ``stop`` is set no request is taken, calls that wait or
-    sleep are given up without a result, and those in flight are waited for.
-    """
-    source = iter(requests)
-    stop = stop or asyncio.Event()
-    pace = Pace(pace) if isinstance(pace, int) else pace
-    loop = asyncio.get_running_loop()
-    # Every call that may hold a slot, and those of them that have finished and not been looked at.
-    calls: dict[asyncio.Task[T], tuple[K, Turn]] = {}
-    finished: list[asyncio.Task[T]] = []
-    wake: asyncio.Future[None] | None = None
-    exhausted = False
-    # Calls that have not entered yet.
-    outside = 0
-    # When others had the event loop last.
-    since = loop.time()
-
-    def look() -> None:
-        if wake is not None and not wake.done():
-            wake.set_result(None)
-
-    def watch(entered: bool) -> None:
-        nonlocal outside
-        outside -= entered
-        if pace.free > outside:
-            look()
-
-    def end(task: asyncio.Task[T]) -> None:
-        finished.append(task)
-        look()
-
-    def may_start() -> bool:
-        if exhausted or stop.is_set() or len(calls) >= pace.ceiling * _SLEEPERS:
-            return False
-        return pace.free > outside or not calls
-
-    async def start() -> None:
-        nonlocal exhausted, outside, since
-        while may_start():
-            try:
-                key, request = next(source)
-            except StopIteration:
-                exhausted = True
-                return
-            turn = Turn(pace, stop, watch)
-            task = asyncio.ensure_future(call(request, turn))
-            calls[task] = key, turn
-            outside += 1
-            task.add_done_callback(end)
-            if loop.time() - since > _SLICE_S:
-                # Making requests takes time of its own: let these leave before the next.
-                await asyncio.sleep(0)
-                since = loop.time()
-                if finished:
-                    return
-
-    try:
-        while True:
-            await start()
-            if not finished:
-                if not calls:
-                    return
-                wake = loop.create_future()
-                await wake
-                wake, since = None, loop.time()
-                continue
-            came: list[tuple[asyncio.Task[T], K, T]] = []
-            error: BaseException | None = None
-            for task in finished:
-                key, turn = calls[task]
-                outside -= not turn.entered
-                if (raised := task.exception()) is None:
-                    came.append((task, key, task.result()))
-                    continue
-                calls.pop(task)
-                turn.release()
-                if not isinstance(raised, Stopped):
-                    error = error or raised
-            finished.clear()
-            exhausted = exhausted or error is not None
-            if keep is not None and came:
-                await keep([(key, result) for _, key, result in came])
-                for task, _, _ in came:
-                    calls.pop(task)[1].release()
-                await start()
-            for task, key, result in came:
-                yield key, result
-                if keep is None:
-                    calls.pop(task)[1].release()
-                    await start()
-            if error is not None:
-                raise error
-    finally:
-        for task in calls:
-            task.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-        for _, turn in calls.values():
-            turn.release()
-
-
-class TryAgain(Exception):
-    """An attempt that failed in a way that another may not.
-
-    ``retry_after`` are the seconds that the server asked to wait, if it did.
+    ``status_code`` is the HTTP status, if there was a response; ``retry_after_s`` the pause that
+    the server asked for, in seconds.
     """
 
     def __init__(
-        self, message: str, status_code: int | None = None, retry_after: float | None = None
+        self, message: str, status_code: int | None = None, retry_after_s: float | None = None
     ) -> None:
         super().__init__(message)
         self.message = message
         self.status_code = status_code
-        self.retry_after = retry_after
+        self.retry_after_s = retry_after_s
 
 
-async def persist(
+class Call:
+    """One call: a permit of the :class:`RateLimiter` for each attempt, none while it sleeps."""
+
+    __slots__ = ("_limiter", "_on_change", "_permit", "_started", "_stop", "lost_attempts")
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        stop: asyncio.Event,
+        on_change: Callable[[bool], None] | None = None,
+    ) -> None:
+        self._limiter = limiter
+        self._stop = stop
+        self._permit: Permit | None = None
+        self._started = False
+        #: Attempts without an answer that may have been charged. The sender counts them.
+        self.lost_attempts = 0
+        # Called when a slot may be free; the argument says whether this call has just started.
+        self._on_change = on_change
+
+    async def begin_attempt(self, tokens: int = 0) -> Permit:
+        """Wait for the permit of the next attempt. The permit of the last one is released.
+
+        ``tokens`` is the most that the attempt may cost: those of the prompt, and the most that
+        the answer may have. The slot stays occupied until :meth:`sleep`, or until the call's
+        result has been taken.
+
+        Raises:
+            StopRequested: the stream was stopped meanwhile.
+        """
+        if self._permit is not None:
+            self._permit.release()
+        self._permit = await self._limiter.acquire(tokens, self._stop)
+        if self._on_change is not None:
+            self._on_change(not self._started)
+        self._started = True
+        return self._permit
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep without occupying a slot.
+
+        Raises:
+            StopRequested: the stream was stopped meanwhile.
+        """
+        self.release()
+        if self._on_change is not None:
+            self._on_change(False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        if self._stop.is_set():
+            raise StopRequested
+
+    def release(self) -> None:
+        """Free the slot, if one is occupied."""
+        if self._permit is not None:
+            self._permit.release()
+            self._permit = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the first attempt has had its permit."""
+        return self._started
+
+
+class _CallPool(Generic[K, R, T]):
+    """The calls of one stream that are under way: starts them and collects their results."""
+
+    def __init__(
+        self,
+        requests: Iterable[tuple[K, R]],
+        send: Callable[[R, Call], Awaitable[T]],
+        limiter: RateLimiter,
+        stop: asyncio.Event,
+    ) -> None:
+        self._source = iter(requests)
+        self._send = send
+        self._limiter = limiter
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        # Every call that may occupy a slot, and the finished ones that are not collected yet.
+        self._calls: dict[asyncio.Task[T], tuple[K, Call]] = {}
+        self.finished: list[asyncio.Task[T]] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._exhausted = False
+        # Calls that have not had their first permit.
+        self._unstarted = 0
+        # When other tasks last had the event loop.
+        self._last_break = self._loop.time()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no call is under way."""
+        return not self._calls
+
+    async def start_calls(self) -> None:
+        """Start calls while slots are free and requests are left."""
+        while self._may_start():
+            try:
+                key, request = next(self._source)
+            except StopIteration:
+                self._exhausted = True
+                return
+            call = Call(self._limiter, self._stop, self._on_change)
+            task = asyncio.ensure_future(self._send(request, call))
+            self._calls[task] = key, call
+            self._unstarted += 1
+            task.add_done_callback(self._on_done)
+            if self._loop.time() - self._last_break > _LONGEST_BLOCK_S:
+                # Making a request takes time. Send these before the next one is made.
+                await asyncio.sleep(0)
+                self._last_break = self._loop.time()
+                if self.finished:
+                    return
+
+    async def wait(self) -> None:
+        """Wait until a call has finished, or a slot may be free."""
+        self._wake = self._loop.create_future()
+        await self._wake
+        self._wake, self._last_break = None, self._loop.time()
+
+    def collect(self) -> tuple[list[tuple[asyncio.Task[T], K, T]], BaseException | None]:
+        """The results of the finished calls, and the first exception of one that failed.
+
+        The calls with a result keep their slots until :meth:`release`.
+        """
+        results: list[tuple[asyncio.Task[T], K, T]] = []
+        error: BaseException | None = None
+        for task in self.finished:
+            key, call = self._calls[task]
+            self._unstarted -= not call.started
+            if (exception := task.exception()) is None:
+                results.append((task, key, task.result()))
+                continue
+            self.release(task)
+            if not isinstance(exception, StopRequested):
+                error = error or exception
+        self.finished.clear()
+        self._exhausted = self._exhausted or error is not None
+        return results, error
+
+    def release(self, task: asyncio.Task[T]) -> None:
+        """Free the slot of a finished call."""
+        self._calls.pop(task)[1].release()
+
+    async def aclose(self) -> None:
+        """Cancel the calls that are under way."""
+        for task in self._calls:
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        for _, call in self._calls.values():
+            call.release()
+
+    def _may_start(self) -> bool:
+        most_calls = self._limiter.ceiling * _MOST_CALLS_PER_SLOT
+        if self._exhausted or self._stop.is_set() or len(self._calls) >= most_calls:
+            return False
+        return self._limiter.free_slots > self._unstarted or not self._calls
+
+    def _on_change(self, just_started: bool) -> None:
+        self._unstarted -= just_started
+        if self._limiter.free_slots > self._unstarted:
+            self._wake_up()
+
+    def _on_done(self, task: asyncio.Task[T]) -> None:
+        self.finished.append(task)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+async def stream_calls(
+    requests: Iterable[tuple[K, R]],
+    send: Callable[[R, Call], Awaitable[T]],
+    limiter: RateLimiter | int,
+    stop: asyncio.Event | None = None,
+    keep: Callable[[Sequence[tuple[K, T]]], Awaitable[None]] | None = None,
+) -> AsyncGenerator[tuple[K, T], None]:
+    """Send every request, and yield (key, result) as calls complete.
+
+    A request is read when a slot is free and no started call waits for a permit. At most four
+    times as many calls as slots are under way, sleeping ones included. Slots bound the results
+    that nobody has stored yet: a call keeps its slot until ``keep`` has returned, or, without
+    ``keep``, until its result has been taken and the next one is asked for.
+
+    Args:
+        requests: pairs of a key and a request.
+        send: makes one call. It begins each attempt with :meth:`Call.begin_attempt`, which takes
+            a slot, and sleeps with :meth:`Call.sleep`, which frees it.
+        limiter: the rate limiter, or a number of slots.
+        stop: once it is set, no request is read, calls that wait or sleep end without a result,
+            and attempts in flight are waited for.
+        keep: stores results. It is given those that have arrived together, before they are
+            yielded.
+
+    Raises:
+        Exception: an exception of ``send``, after the results that arrived with it.
+
+    Closing the stream cancels the calls that are under way.
+    """
+    stop = stop or asyncio.Event()
+    limiter = RateLimiter(limiter) if isinstance(limiter, int) else limiter
+    pool = _CallPool(requests, send, limiter, stop)
+    try:
+        while True:
+            await pool.start_calls()
+            if not pool.finished:
+                if pool.is_empty:
+                    return
+                await pool.wait()
+                continue
+            results, error = pool.collect()
+            if keep is not None and results:
+                await keep([(key, result) for _, key, result in results])
+                for task, _, _ in results:
+                    pool.release(task)
+                await pool.start_calls()
+            for task, key, result in results:
+                yield key, result
+                if keep is None:
+                    pool.release(task)
+                    await pool.start_calls()
+            if error is not None:
+                raise error
+    finally:
+        await pool.aclose()
+
+
+class _RetryPolicy:
+    """When a call is given up, and how long it waits before the next attempt.
+
+    tenacity asks it after each attempt that failed.
+    """
+
+    def __init__(self, max_attempts: int, backoff_s: float) -> None:
+        self._max_attempts = max_attempts
+        self._backoff_s = backoff_s
+        self._clock = asyncio.get_running_loop().time
+        self._free_attempts = 0
+        self._throttled_at: float | None = None
+
+    def stop(self, state: RetryCallState) -> bool:
+        """Whether no attempt is left."""
+        error = _last_error(state)
+        if (error.retry_after_s or 0.0) > LONGEST_RETRY_AFTER_S:
+            return True
+        throttled = error.status_code == _THROTTLED
+        if throttled and self._throttled_at is None:
+            self._throttled_at = self._clock()
+        if self._throttled_at is not None:
+            free_for = _FREE_THROTTLING_BACKOFFS * self._backoff_s
+            if self._clock() - self._throttled_at < free_for:
+                self._free_attempts += throttled
+        return state.attempt_number - self._free_attempts >= self._max_attempts
+
+    def wait(self, state: RetryCallState) -> float:
+        """Seconds until the next attempt, with jitter: calls rejected together spread out."""
+        error = _last_error(state)
+        if error.retry_after_s is not None:
+            requested = error.retry_after_s * random.uniform(1.0, 1.1)
+            # A server may ask for a pause of 0 seconds.
+            return max(requested, self._backoff_s * random.uniform(0.5, 1.0))
+        doublings = min(state.attempt_number - 1, 30)
+        longest: float = min(self._backoff_s * 2**doublings, _LONGEST_BACKOFF_S)
+        return longest * random.uniform(0.5, 1.0)
+
+
+async def call_with_retries(
     attempt: Callable[[], Awaitable[Answer | Failure]],
-    turn: Turn,
+    call: Call,
     *,
-    attempts: int,
+    max_attempts: int,
     backoff_s: float,
 ) -> Answer | Failure:
-    """Attempt until something other than :class:`TryAgain` comes of it, ``attempts`` times.
+    """Repeat ``attempt`` while it raises :class:`RetryableError`, at most ``max_attempts`` times.
 
-    ``attempt`` gets its own pass from ``turn``. Between two of them the turn naps, for as long as
-    the server asked for where it did, else ``backoff_s`` doubled at each attempt up to 30 s; both
-    with jitter on top, so that calls turned away together do not come back together. Attempts that
-    met a 429 in the first ``240 * backoff_s`` seconds after the first of them do not count: a storm
-    ends, and what waits it out has done nothing wrong. Where the last attempt fails as well,
-    that is the call's :class:`Failure`. What comes of it has the ``lost`` of the turn.
+    Between two attempts the call sleeps: for ``Retry-After`` if the server sent one, otherwise for
+    ``backoff_s`` seconds, doubled at each attempt up to 30 s. An attempt that ends in a 429 within
+    ``240 * backoff_s`` seconds after the call's first 429 does not count: a storm ends, and the
+    call is not the cause.
+
+    Returns:
+        The outcome of the attempt that did not raise, or the :class:`Failure` of the last one;
+        with the call's ``lost_attempts``.
     """
     try:
         # Nearly all calls end here, and tenacity takes longer than all the rest of a call.
-        return _settled(await attempt(), 1, turn)
-    except TryAgain as error:
-        first = error
+        return _with_attempts(await attempt(), 1, call)
+    except RetryableError as error:
+        first_error = error
     from tenacity import AsyncRetrying, retry_if_exception_type
 
-    clock = asyncio.get_running_loop().time
-    made = free = 0
-    throttled: float | None = None
+    attempts = 0
 
-    async def counted() -> Answer | Failure:
-        nonlocal made
-        made += 1
-        if made == 1:
-            raise first
+    async def counted_attempt() -> Answer | Failure:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise first_error
         return await attempt()
 
-    def stop(state: RetryCallState) -> bool:
-        nonlocal free, throttled
-        error = _error(state)
-        if (error.retry_after or 0.0) > LONGEST_RETRY_AFTER_S:
-            return True
-        if error.status_code == _THROTTLED and throttled is None:
-            throttled = clock()
-        if throttled is not None and clock() - throttled < _PATIENCE * backoff_s:
-            free += error.status_code == _THROTTLED
-        return made - free >= attempts
-
-    def wait(state: RetryCallState) -> float:
-        error = _error(state)
-        if error.retry_after is not None:
-            asked = error.retry_after * random.uniform(1.0, 1.1)
-            # A server that asks for nothing at all is not asked again at once either.
-            return max(asked, backoff_s * random.uniform(0.5, 1.0))
-        longest: float = min(backoff_s * 2 ** min(made - 1, 30), _LONGEST_BACKOFF_S)
-        return longest * random.uniform(0.5, 1.0)
-
+    policy = _RetryPolicy(max_attempts, backoff_s)
     retrying = AsyncRetrying(
-        stop=stop, wait=wait, sleep=turn.nap, retry=retry_if_exception_type(TryAgain), reraise=True
+        stop=policy.stop,
+        wait=policy.wait,
+        sleep=call.sleep,
+        retry=retry_if_exception_type(RetryableError),
+        reraise=True,
     )
     try:
-        return _settled(await retrying(counted), made, turn)
-    except TryAgain as error:
-        return Failure(error.message, error.status_code, made, lost=turn.lost)
+        return _with_attempts(await retrying(counted_attempt), attempts, call)
+    except RetryableError as error:
+        return Failure(error.message, error.status_code, attempts, lost_attempts=call.lost_attempts)
 
 
-def _settled(outcome: Answer | Failure, made: int, turn: Turn) -> Answer | Failure:
+def _with_attempts(outcome: Answer | Failure, attempts: int, call: Call) -> Answer | Failure:
     if isinstance(outcome, Failure):
-        return replace(outcome, attempts=made, lost=turn.lost)
-    return replace(outcome, lost=turn.lost) if turn.lost else outcome
+        return replace(outcome, attempts=attempts, lost_attempts=call.lost_attempts)
+    if call.lost_attempts:
+        return replace(outcome, lost_attempts=call.lost_attempts)
+    return outcome
 
 
-def _error(state: RetryCallState) -> TryAgain:
-    """Why the last attempt failed; asked only where another may be made."""
+def _last_error(state: RetryCallState) -> RetryableError:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, TryAgain)
+    assert isinstance(error, RetryableError)
     return error

@@ -1,63 +1,65 @@
-"""How many attempts may be in flight: as many as help, found by trying.
+"""The concurrency window: how many attempts may be in flight, found by trial.
 
-Growth is TCP's: doubling while it pays (slow start), then in small steps (AIMD; Chiu and Jain,
-1989), and only in rounds that used the whole window (RFC 7661). Shrinking is DCTCP's (RFC 8257):
-in proportion to how many attempts of a round were turned away, so that stray refusals cost little
-and a storm halves the window once, however many calls it hit.
+The window grows as TCP's does. It doubles while that raises throughput (slow start), then grows in
+small steps (AIMD; Chiu and Jain, 1989), and only after rounds that used the whole window (RFC
+7661). It shrinks as DCTCP's does (RFC 8257): in proportion to the share of a round's attempts that
+were throttled. So a few stray 429s cost little, and a storm halves the window once, however many
+calls it hits.
 """
 
 from __future__ import annotations
 
 import math
 
-_START = 32
-# A step of growth, in parts of the window. A tenth of all attempts turned away at random takes a
-# twentieth of the window off at each round; a step makes up for a little more than that.
+_INITIAL_SIZE = 32
+# One step of growth, as a share of the window. If 10 % of all attempts are throttled at random,
+# each round shrinks the window by 5 %; a step is slightly larger than that.
 _STEP = 1 / 16
-# Growth in steps is judged when it has come so far, in parts of the window before…
-_FAR = 1.4
-# …or after so many rounds…
-_ROUNDS = 8
-# …and has helped where throughput is more than this, in parts of what it was.
-_HELPED = 1.1
-# Where it has not, so many rounds pass before the next try; twice as many after each failure.
-_HOLD = 10
-_LONGEST_HOLD = 160
-# Up to this share of attempts turned away, and what chance adds, growth goes on: they are strays.
-_STRAY = 0.1
-# A storm has turned away this part of the window. It takes that many: the first to come back are
-# often refusals, since these take no time.
-_STORM = 1 / 4
-# After a pause this part of the window begins, and doubles at each round.
-_RESUME = 1 / 8
+# Step-wise growth is judged once the window has grown by this factor…
+_JUDGED_GROWTH = 1.4
+# …or after this many rounds.
+_JUDGED_ROUNDS = 8
+# Growth has helped if throughput has risen by more than this factor.
+_HELPFUL_GAIN = 1.1
+# Growth that has not helped is tried again after this many rounds, doubled after each failure.
+_HOLD_ROUNDS = 10
+_LONGEST_HOLD_ROUNDS = 160
+# Up to this share of throttled attempts, plus a margin for chance, the window still grows.
+_STRAY_SHARE = 0.1
+# A storm is declared only once this share of the window was throttled. A lower one would be
+# reached too easily: a 429 takes the server no time, so the first responses are often 429s.
+_STORM_SHARE = 1 / 4
+# After a pause the window starts at this share of its target size and doubles each round.
+_RESTART_SHARE = 1 / 8
 
 
-class Window:
-    """The number of attempts that may be in flight, between one and ``ceiling``.
+class ConcurrencyWindow:
+    """The number of attempts that may be in flight, between 1 and ``ceiling``.
 
-    A round ends after as many outcomes as the window held when it began. Outcomes of attempts
-    sent before the last cut do not count for the next one. ``limit`` is the number to heed: the
-    window less what this round has had turned away, whose places stay empty until it ends.
-    ``cuts`` counts the cuts; an attempt keeps the number it was sent under. ``filled`` is set by
-    whoever sends once the limit is reached.
+    A round ends after as many outcomes as the window allowed when the round began.
+
+    ``limit`` is the number to obey: the window less the attempts throttled in this round, whose
+    places stay empty until the round ends. ``epoch`` counts the reductions of the window. An
+    attempt carries the epoch in which it was sent; an outcome from an earlier epoch does not
+    reduce the window again. The sender sets ``filled`` when it reaches the limit.
     """
 
     def __init__(self, ceiling: int) -> None:
-        self.cuts = 0
+        self.epoch = 0
         self.filled = False
         self._ceiling = ceiling
-        self._size = float(min(ceiling, _START))
-        # Up to here growth is a return, and not judged.
-        self._target = 0.0
-        self._doubling = True
-        # The window, and the outcomes a second, that growth is compared with.
-        self._base: tuple[float, float] | None = None
-        self._age = 0
-        self._held = 0
-        self._hold = _HOLD
-        # Nothing has come back since the last storm but refusals.
-        self._storm = False
-        self._open(0.0)
+        self._size = float(min(ceiling, _INITIAL_SIZE))
+        # Growth up to this size is recovery after a reduction, and not judged.
+        self._recovery_size = 0.0
+        self._slow_start = True
+        # The window and the answers per second that growth is compared with.
+        self._baseline: tuple[float, float] | None = None
+        self._baseline_rounds = 0
+        self._hold_rounds_left = 0
+        self._hold_rounds = _HOLD_ROUNDS
+        # Since the last reduction by a storm every outcome was throttled.
+        self._in_storm = False
+        self._begin_round(0.0)
 
     @property
     def size(self) -> int:
@@ -66,115 +68,121 @@ class Window:
 
     @property
     def ceiling(self) -> int:
-        """What the window never passes."""
+        """The largest size of the window."""
         return self._ceiling
 
     @ceiling.setter
     def ceiling(self, ceiling: int) -> None:
         if ceiling > self._ceiling:
-            self._base, self._doubling, self._held = None, True, 0
+            self._baseline, self._slow_start, self._hold_rounds_left = None, True, 0
         self._ceiling = ceiling
         self._size = min(self._size, float(ceiling))
         self._set_limit()
 
-    def wake(self, now: float) -> None:
-        """The first attempt after nothing was in flight: throughput is measured from here."""
-        self._began, self._answered, self.filled = now, 0, False
+    def restart_clock(self, now: float) -> None:
+        """Measure throughput from now on. To be called for the first attempt after idle time."""
+        self._measured_from, self._answers, self.filled = now, 0, False
 
-    def came(self, cuts: int, throttled: bool, now: float) -> bool:
-        """One attempt, sent under ``cuts``, came back. Whether a storm has begun, or goes on.
+    def record(self, epoch: int, throttled: bool, now: float) -> bool:
+        """Record the outcome of an attempt that was sent in ``epoch``.
 
-        It has once more attempts of a round were turned away than answered, and enough of them.
-        The window is cut then, and the caller is to pause.
+        Returns whether a storm begins or goes on: more attempts of this round were throttled than
+        answered, and enough of them. The window is then reduced, and the caller has to pause.
         """
         if not throttled:
-            self._answered += 1
-        if cuts != self.cuts:
+            self._answers += 1
+        if epoch != self.epoch:
             return False
         if throttled:
             self._throttled += 1
-            if self._throttled > self._good and (
-                self._storm or self._throttled >= self._storm_from
+            if self._throttled > self._accepted and (
+                self._in_storm or self._throttled >= self._storm_threshold
             ):
-                self._break_off(now)
+                self._reduce_for_storm(now)
                 return True
             self._set_limit()
         else:
-            self._good += 1
-            self._storm = False
-        if self._good + self._throttled >= self._quorum:
-            self._end(now)
+            self._accepted += 1
+            self._in_storm = False
+        if self._accepted + self._throttled >= self._round_length:
+            self._end_round(now)
         return False
 
-    def _open(self, now: float) -> None:
-        self._quorum = int(self._size)
-        self._storm_from = max(2, min(4, self._quorum), self._quorum * _STORM)
-        self._strays = self._quorum * _STRAY + math.sqrt(self._quorum)
-        self._good = self._throttled = 0
-        self.wake(now)
+    def _begin_round(self, now: float) -> None:
+        self._round_length = int(self._size)
+        self._storm_threshold = max(
+            2, min(4, self._round_length), self._round_length * _STORM_SHARE
+        )
+        self._most_strays = self._round_length * _STRAY_SHARE + math.sqrt(self._round_length)
+        self._accepted = self._throttled = 0
+        self.restart_clock(now)
         self._set_limit()
 
     def _set_limit(self) -> None:
         self.limit = max(1, int(self._size) - self._throttled)
 
-    def _break_off(self, now: float) -> None:
-        if not self._storm:
-            self._cut(hard=True)
-        self._storm = True
-        self.cuts += 1
-        self._size = max(1.0, self._target * _RESUME)
-        self._open(now)
+    def _reduce_for_storm(self, now: float) -> None:
+        if not self._in_storm:
+            self._reduce(congested=True)
+        self._in_storm = True
+        self.epoch += 1
+        self._size = max(1.0, self._recovery_size * _RESTART_SHARE)
+        self._begin_round(now)
 
-    def _cut(self, *, hard: bool) -> None:
-        share = self._throttled / (self._good + self._throttled)
+    def _reduce(self, *, congested: bool) -> None:
+        share = self._throttled / (self._accepted + self._throttled)
         self._size = max(1.0, self._size * (1 - share / 2))
-        if hard:
-            self._target = self._size
-            self._base, self._doubling, self._held = None, False, 0
+        if congested:
+            self._recovery_size = self._size
+            self._baseline, self._slow_start, self._hold_rounds_left = None, False, 0
 
-    def _end(self, now: float) -> None:
-        during = self._size
-        strays = self._throttled <= self._strays
+    def _end_round(self, now: float) -> None:
+        round_size = self._size
+        only_strays = self._throttled <= self._most_strays
         if self._throttled:
-            self._cut(hard=not strays)
-            self.cuts += 1
-        if self.filled and strays:
-            self._grow(during, self._answered / max(now - self._began, 1e-9))
-        self._open(now)
+            self._reduce(congested=not only_strays)
+            self.epoch += 1
+        if self.filled and only_strays:
+            self._grow(round_size, self._answers / max(now - self._measured_from, 1e-9))
+        self._begin_round(now)
 
-    def _grow(self, during: float, rate: float) -> None:
-        """After a round of the window ``during`` that gave ``rate`` answers a second."""
-        grown = self._size + max(1.0, during * _STEP)
-        if self._size < self._target:
-            grown = min(self._target, 2 * self._size)
-        elif self._held:
-            self._held -= 1
-            # Not more than what was held, but what a cut took off comes back.
-            grown = min(grown, self._ceiling if self._base is None else self._base[0])
-            if not self._held:
-                self._base = None
-        elif self._base is None or self._judge(during, rate):
-            if self._base is None:
-                self._base, self._age = (during, rate), 0
-            if self._doubling:
+    def _grow(self, round_size: float, rate: float) -> None:
+        """Grow after a round of the window ``round_size`` with ``rate`` answers a second."""
+        grown = self._size + max(1.0, round_size * _STEP)
+        if self._size < self._recovery_size:
+            grown = min(self._recovery_size, 2 * self._size)
+        elif self._hold_rounds_left:
+            self._hold_rounds_left -= 1
+            # What a reduction took off is restored, but the window does not pass the held size.
+            grown = min(grown, self._ceiling if self._baseline is None else self._baseline[0])
+            if not self._hold_rounds_left:
+                self._baseline = None
+        elif self._baseline is None or self._may_grow_on(round_size, rate):
+            if self._baseline is None:
+                self._baseline, self._baseline_rounds = (round_size, rate), 0
+            if self._slow_start:
                 grown = 2 * self._size
         else:
-            assert self._base is not None
-            self._doubling = False
-            self._held, self._hold = self._hold, min(2 * self._hold, _LONGEST_HOLD)
-            grown = min(self._size, self._base[0])
+            assert self._baseline is not None
+            self._slow_start = False
+            self._hold_rounds_left = self._hold_rounds
+            self._hold_rounds = min(2 * self._hold_rounds, _LONGEST_HOLD_ROUNDS)
+            grown = min(self._size, self._baseline[0])
         self._size = min(grown, float(self._ceiling))
 
-    def _judge(self, during: float, rate: float) -> bool:
-        """Whether growth has helped, or it is too early to tell."""
-        assert self._base is not None
-        size, before = self._base
-        self._age += 1
-        far = during >= size * (2 if self._doubling else _FAR)
-        at_ceiling = during >= self._ceiling
-        if not (far or at_ceiling or self._age >= _ROUNDS):
+    def _may_grow_on(self, round_size: float, rate: float) -> bool:
+        """Whether growth since the baseline has helped, or it is too early to tell."""
+        assert self._baseline is not None
+        base_size, base_rate = self._baseline
+        self._baseline_rounds += 1
+        grown_enough = round_size >= base_size * (2 if self._slow_start else _JUDGED_GROWTH)
+        at_ceiling = round_size >= self._ceiling
+        if not (grown_enough or at_ceiling or self._baseline_rounds >= _JUDGED_ROUNDS):
             return True
-        if rate > before * _HELPED or (at_ceiling and during < size * _FAR):
-            self._base, self._age, self._hold = (during, rate), 0, _HOLD
+        if rate > base_rate * _HELPFUL_GAIN or (
+            at_ceiling and round_size < base_size * _JUDGED_GROWTH
+        ):
+            self._baseline, self._baseline_rounds = (round_size, rate), 0
+            self._hold_rounds = _HOLD_ROUNDS
             return True
         return False

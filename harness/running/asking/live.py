@@ -73,7 +73,7 @@ class Calls:
             async with aclosing(answers):
                 async for key, outcome in answers:
                     del self._sent[key]
-                    if not (isinstance(outcome, Failure) and outcome.given_up):
+                    if not (isinstance(outcome, Failure) and outcome.cancelled):
                         self._came(self._plan, key, outcome)
         finally:
             # Given up without an outcome.
@@ -127,5 +127,5 @@ class Calls:
 
         That is of each attempt whose answer was lost on the way, and of an answer without price.
         """
-        attempts = outcome.lost + (isinstance(outcome, Answer) and outcome.cost is None)
+        attempts = outcome.lost_attempts + (isinstance(outcome, Answer) and outcome.cost is None)
         return attempts * (self._plan.worst(request) or 0) if attempts else 0

@@ -107,7 +107,7 @@ def test_a_retry_after_of_hours_fails_the_call_and_not_the_weekend() -> None:
     outcomes = run(handler, 3, concurrency=1)
     assert [isinstance(outcomes[n], Answer) for n in range(3)] == [True, False, True]
     assert outcomes[1] == Refused(
-        "out of service for 24 hours: HTTP 429: tomorrow", 429, retry_after=86400.0
+        "out of service for 24 hours: HTTP 429: tomorrow", 429, retry_after_s=86400.0
     )
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from harness.models.hosted.headers import read_quota, retry_after
-from harness.models.pace.limiter import Quota
+from harness.models.hosted.headers import read_quota, read_retry_after
+from harness.models.pace.limiter import ServerQuota
 
 _DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
 
@@ -27,7 +27,7 @@ _DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
                 "x-ratelimit-reset-requests": "1s",
                 "x-ratelimit-reset-tokens": "6m0s",
             },
-            Quota(59, 1.0, 60, 149984, 360.0, 150000),
+            ServerQuota(59, 1.0, 60, 149984, 360.0, 150000),
         ),
         # https://console.groq.com/docs/rate-limits
         (
@@ -39,7 +39,7 @@ _DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
                 "x-ratelimit-reset-requests": "2m59.56s",
                 "x-ratelimit-reset-tokens": "7.66s",
             },
-            Quota(14370, 179.56, 14400, 17997, 7.66, 18000),
+            ServerQuota(14370, 179.56, 14400, 17997, 7.66, 18000),
         ),
         # Azure OpenAI: plain seconds, and -1 where a deployment has no such limit.
         (
@@ -50,7 +50,7 @@ _DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
                 "x-ratelimit-remaining-tokens": "-1",
                 "x-ratelimit-reset-tokens": "0",
             },
-            Quota(9, 10.0, None, None, 0.0, None),
+            ServerQuota(9, 10.0, None, None, 0.0, None),
         ),
         # A moment, by the server's own clock.
         (
@@ -61,13 +61,13 @@ _DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
                 "X-RateLimit-Remaining-Requests": "5",
                 "X-RateLimit-Reset-Requests": "2026-11-21T09:00:01.500+01:00",
             },
-            Quota(5, 1.5, None, 0, 30.0, None),
+            ServerQuota(5, 1.5, None, 0, 30.0, None),
         ),
         ({}, None),
         ({"Content-Type": "application/json"}, None),
     ],
 )
-def test_what_servers_say_of_limits(headers: dict[str, str], quota: Quota | None) -> None:
+def test_what_servers_say_of_limits(headers: dict[str, str], quota: ServerQuota | None) -> None:
     assert read_quota(CIMultiDict(headers)) == quota
 
 
@@ -144,12 +144,12 @@ def test_a_count_that_is_none(written: str) -> None:
     ],
 )
 def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(CIMultiDict(headers)) == seconds
+    assert read_retry_after(CIMultiDict(headers)) == seconds
 
 
 def test_a_date_without_the_servers_own_is_read_by_this_clock() -> None:
     later = email.utils.formatdate(time.time() + 3600, usegmt=True)
-    waited = retry_after({"retry-after": later, "date": "yesterday"})
+    waited = read_retry_after({"retry-after": later, "date": "yesterday"})
     assert waited is not None
     assert 3590 < waited <= 3600
 
@@ -168,7 +168,7 @@ def test_a_date_without_the_servers_own_is_read_by_this_clock() -> None:
     )
 )
 def test_no_header_makes_reading_raise(headers: dict[str, str]) -> None:
-    quota, wait = read_quota(headers), retry_after(headers)
+    quota, wait = read_quota(headers), read_retry_after(headers)
     assert wait is None or wait >= 0
     if quota is not None:
         for reset in (quota.reset_requests_s, quota.reset_tokens_s):

@@ -74,22 +74,22 @@ def test_an_attempt_that_got_nowhere_after_it_was_sent_is_lost(play: Play) -> No
     handler = _in_turn(play, _turned_away(429), play, _turned_away(503))
     (answer,) = run(handler, timeout_s=0.3).values()
     assert isinstance(answer, Answer)
-    assert answer.lost == 2
+    assert answer.lost_attempts == 2
 
 
 def test_what_was_turned_away_is_not() -> None:
     handler = _in_turn(*map(_turned_away, (429, 500, 503, 408, 409)))
     (answer,) = run(handler).values()
     assert isinstance(answer, Answer)
-    assert answer.lost == 0
-    assert failure_of(run(_in_turn(_turned_away(400)))).lost == 0
+    assert answer.lost_attempts == 0
+    assert failure_of(run(_in_turn(_turned_away(400)))).lost_attempts == 0
 
 
 def test_a_call_that_fails_for_good_says_how_many_it_lost() -> None:
     turned_away = failure_of(run(_in_turn(_drop, _garbled, _turned_away(400))))
-    assert (turned_away.status_code, turned_away.attempts, turned_away.lost) == (400, 3, 2)
+    assert (turned_away.status_code, turned_away.attempts, turned_away.lost_attempts) == (400, 3, 2)
     silent = failure_of(run(_in_turn(_turned_away(503), *[_drop] * 8)))
-    assert (silent.status_code, silent.attempts, silent.lost) == (None, 8, 7)
+    assert (silent.status_code, silent.attempts, silent.lost_attempts) == (None, 8, 7)
 
 
 def test_a_response_without_end_is_lost_too() -> None:
@@ -101,7 +101,7 @@ def test_a_response_without_end_is_lost_too() -> None:
         return response
 
     failure = failure_of(run(_in_turn(_garbled, endless)))
-    assert (failure.attempts, failure.lost) == (2, 2)
+    assert (failure.attempts, failure.lost_attempts) == (2, 2)
 
 
 def test_what_an_odd_answer_breaks_on_its_way_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_what_an_odd_answer_breaks_on_its_way_is_lost(monkeypatch: pytest.Monkey
         raise LookupError
 
     monkeypatch.setattr("harness.models.hosted.client.is_answer", broken)
-    assert failure_of(run(_in_turn())).lost == 1
+    assert failure_of(run(_in_turn())).lost_attempts == 1
 
 
 def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() -> None:
@@ -133,7 +133,7 @@ def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() ->
             await ask(hosted(url))
 
     asyncio.run(main())
-    assert [failure.lost for failure in kept] == [0, 8]
+    assert [failure.lost_attempts for failure in kept] == [0, 8]
 
 
 def test_an_answer_reads_back_without_what_was_lost_before_it() -> None:
@@ -145,4 +145,4 @@ def test_an_answer_reads_back_without_what_was_lost_before_it() -> None:
     answer = asyncio.run(main())
     assert isinstance(answer, Answer)
     assert json.loads(answer.response) == completion()
-    assert answer.lost == 1
+    assert answer.lost_attempts == 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.models.pace.limiter import Pace, Quota
+from harness.models.pace.limiter import RateLimiter, ServerQuota
 from tests.helpers import virtual_time
 
 #: Tokens of the prompt, the answer's budget, and the answer.
@@ -44,21 +44,21 @@ def _sent(
     book: Log = []
 
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(slots, rpm=rpm, tpm=tpm, clock=clock)
+        limiter = RateLimiter(slots, rpm=rpm, tpm=tpm, clock=clock)
         stop = asyncio.Event()
         started = clock()
 
         async def caller() -> None:
             while True:
                 prompt, budget, answer = sizes(rng)
-                sent = await pace.enter(prompt + budget, stop)
+                permit = await limiter.acquire(prompt + budget, stop)
                 used = 0 if rng.random() < failing else prompt + answer
                 log.append((clock() - started, used))
                 book.append((clock() - started, prompt + budget))
                 await asyncio.sleep(rng.uniform(0.2, 4))
                 book.append((clock() - started, used - prompt - budget))
-                sent.back(used=used)
-                sent.release()
+                permit.complete(used_tokens=used)
+                permit.release()
 
         callers = [asyncio.ensure_future(caller()) for _ in range(slots)]
         await asyncio.sleep(seconds)
@@ -166,14 +166,14 @@ def _ask_for(
 
     async def main(clock: virtual_time.Clock) -> None:
         nonlocal good, reserved, bad
-        pace = Pace(64, clock=clock)
+        limiter = RateLimiter(64, clock=clock)
         stop = asyncio.Event()
 
         async def caller() -> None:
             nonlocal good, reserved, bad
             while True:
                 size = sum(_large(rng)[:2])
-                sent = await pace.enter(size, stop)
+                permit = await limiter.acquire(size, stop)
                 said: dict[str, float | None] = {}
                 welcome = True
                 for limit, amount, kind in ((requests, 1, "requests"), (tokens, size, "tokens")):
@@ -182,9 +182,9 @@ def _ask_for(
                         said |= {f"remaining_{kind}": remaining, f"reset_{kind}_s": reset}
                         said[f"limit_{kind}"] = told
                 await asyncio.sleep(rng.uniform(2, 8) if slow else rng.uniform(0.1, 0.4))
-                quota = Quota(**said)  # type: ignore[arg-type]
-                sent.back(throttled=not welcome, retry_after=None, quota=quota)
-                sent.release()
+                quota = ServerQuota(**said)  # type: ignore[arg-type]
+                permit.complete(throttled=not welcome, retry_after_s=None, quota=quota)
+                permit.release()
                 good += welcome
                 reserved += size * welcome
                 bad += not welcome
@@ -223,21 +223,28 @@ def test_a_reset_in_an_hour_is_looked_at_every_minute() -> None:
 
 def test_the_servers_silence_is_no_limit() -> None:
     async def main(clock: virtual_time.Clock) -> float:
-        pace = Pace(4, clock=clock)
+        limiter = RateLimiter(4, clock=clock)
         # Until the first answer nobody knows.
-        assert pace.counts_tokens
-        for quota in (None, Quota(), Quota(remaining_requests=0), Quota(reset_tokens_s=60.0)):
-            sent = await pace.enter(1000, asyncio.Event())
-            sent.back(quota=quota)
-            sent.release()
-        assert not pace.counts_tokens
+        assert limiter.counts_tokens
+        for quota in (
+            None,
+            ServerQuota(),
+            ServerQuota(remaining_requests=0),
+            ServerQuota(reset_tokens_s=60.0),
+        ):
+            permit = await limiter.acquire(1000, asyncio.Event())
+            permit.complete(quota=quota)
+            permit.release()
+        assert not limiter.counts_tokens
         before = clock()
         # A limit smaller than one request's reservation lets that through when it is whole.
         for _ in range(2):
-            sent = await pace.enter(1000, asyncio.Event())
-            sent.back(quota=Quota(remaining_tokens=0, reset_tokens_s=20.0, limit_tokens=100))
-            sent.release()
-        assert pace.counts_tokens
+            permit = await limiter.acquire(1000, asyncio.Event())
+            permit.complete(
+                quota=ServerQuota(remaining_tokens=0, reset_tokens_s=20.0, limit_tokens=100)
+            )
+            permit.release()
+        assert limiter.counts_tokens
         return clock() - before
 
     assert virtual_time.run(main) == pytest.approx(20.0)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from harness.models.pace import calls
-from harness.models.pace.limiter import Pace
+from harness.models.pace.limiter import RateLimiter
 from tests.helpers import virtual_time
 
 
@@ -20,18 +20,18 @@ def _counted(count: int, pulled: list[int]) -> Iterator[tuple[int, int]]:
 def test_everything_comes_back_once_and_never_more_than_the_concurrency_is_under_way() -> None:
     under_way = most = 0
 
-    async def call(number: int, turn: calls.Turn) -> int:
+    async def send(number: int, call: calls.Call) -> int:
         nonlocal under_way, most
-        sent = await turn.attempt()
+        permit = await call.begin_attempt()
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0.001 * (number % 3))
         under_way -= 1
-        sent.back()
+        permit.complete()
         return number * 2
 
     async def main() -> dict[int, int]:
-        return {key: result async for key, result in calls.stream(_counted(200, []), call, 7)}
+        return {key: result async for key, result in calls.stream_calls(_counted(200, []), send, 7)}
 
     assert asyncio.run(main()) == {n: 2 * n for n in range(200)}
     assert most == 7
@@ -41,13 +41,13 @@ def test_requests_are_pulled_only_when_a_call_can_start() -> None:
     pulled: list[int] = []
     ahead = []
 
-    async def call(number: int, turn: calls.Turn) -> int:
-        await turn.attempt()
+    async def send(number: int, call: calls.Call) -> int:
+        await call.begin_attempt()
         await asyncio.sleep(0)
         return number
 
     async def closing() -> None:
-        stream = calls.stream(_counted(100_000, pulled), call, 5)
+        stream = calls.stream_calls(_counted(100_000, pulled), send, 5)
         async with aclosing(stream):
             taken = 0
             async for _ in stream:
@@ -68,15 +68,17 @@ def test_requests_are_pulled_only_when_a_call_can_start() -> None:
 def test_what_waits_for_a_limit_is_no_more_than_the_slots(late: bool) -> None:
     pulled: list[int] = []
 
-    async def call(number: int, turn: calls.Turn) -> int:
+    async def send(number: int, call: calls.Call) -> int:
         if late:
             await asyncio.sleep(0.01)
-        sent = await turn.attempt()
-        sent.back()
+        permit = await call.begin_attempt()
+        permit.complete()
         return number
 
     async def main(clock: virtual_time.Clock) -> None:
-        stream = calls.stream(_counted(10_000, pulled), call, Pace(64, rpm=60, clock=clock))
+        stream = calls.stream_calls(
+            _counted(10_000, pulled), send, RateLimiter(64, rpm=60, clock=clock)
+        )
         async with aclosing(stream):
             taken = 0
             async for _ in stream:
@@ -94,13 +96,13 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
     seen: list[int] = []
     most = under_way = 0
 
-    async def call(number: int, turn: calls.Turn) -> int:
+    async def send(number: int, call: calls.Call) -> int:
         nonlocal under_way, most
-        sent = await turn.attempt()
+        permit = await call.begin_attempt()
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(1)
-        sent.back()
+        permit.complete()
         return number
 
     async def keep(batch: Sequence[tuple[int, int]]) -> None:
@@ -112,7 +114,7 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
         kept.append(list(batch))
 
     async def main(clock: virtual_time.Clock) -> None:
-        async for number, result in calls.stream(_counted(40, []), call, 8, keep=keep):
+        async for number, result in calls.stream_calls(_counted(40, []), send, 8, keep=keep):
             assert number == result
             assert (number, number) in kept[-1]
             seen.append(number)
@@ -125,8 +127,8 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
 
 
 def test_a_batch_that_cannot_be_kept_ends_the_stream() -> None:
-    async def call(number: int, turn: calls.Turn) -> int:
-        await turn.attempt()
+    async def send(number: int, call: calls.Call) -> int:
+        await call.begin_attempt()
         return number
 
     async def keep(batch: Sequence[tuple[int, int]]) -> None:
@@ -134,7 +136,7 @@ def test_a_batch_that_cannot_be_kept_ends_the_stream() -> None:
 
     async def main() -> None:
         with pytest.raises(OSError, match="disk full"):
-            await anext(calls.stream(_counted(40, []), call, 8, keep=keep))
+            await anext(calls.stream_calls(_counted(40, []), send, 8, keep=keep))
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
@@ -143,17 +145,17 @@ def test_a_batch_that_cannot_be_kept_ends_the_stream() -> None:
 def test_a_sleeping_retry_holds_no_slot() -> None:
     order: list[str] = []
 
-    async def call(name: str, turn: calls.Turn) -> str:
-        await turn.attempt()
+    async def send(name: str, call: calls.Call) -> str:
+        await call.begin_attempt()
         if name == "sleeper":
-            await turn.nap(0.1)
-            await turn.attempt()
+            await call.sleep(0.1)
+            await call.begin_attempt()
         order.append(name)
         return name
 
     async def main() -> list[str]:
         requests = [(name, name) for name in ["sleeper", *"abcdefgh"]]
-        return [key async for key, _ in calls.stream(requests, call, 1)]
+        return [key async for key, _ in calls.stream_calls(requests, send, 1)]
 
     assert asyncio.run(main()) == [*"abcdefgh", "sleeper"]
     assert order == [*"abcdefgh", "sleeper"]
@@ -162,13 +164,13 @@ def test_a_sleeping_retry_holds_no_slot() -> None:
 def test_sleepers_are_bounded_too() -> None:
     pulled: list[int] = []
 
-    async def call(number: int, turn: calls.Turn) -> int:
-        await turn.attempt()
-        await turn.nap(30)
+    async def send(number: int, call: calls.Call) -> int:
+        await call.begin_attempt()
+        await call.sleep(30)
         return number
 
     async def main() -> None:
-        stream = calls.stream(_counted(100_000, pulled), call, 4)
+        stream = calls.stream_calls(_counted(100_000, pulled), send, 4)
         async with aclosing(stream):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
@@ -178,25 +180,25 @@ def test_sleepers_are_bounded_too() -> None:
     assert len(pulled) == 16
 
 
-def test_a_pace_is_whole_again_after_each_stream() -> None:
+def test_a_limiter_is_whole_again_after_each_stream() -> None:
     """Streams that end, are left, fail, and are stopped; on one loop after the other."""
-    pace = Pace(4)
+    limiter = RateLimiter(4)
 
-    async def call(number: int, turn: calls.Turn) -> int:
-        sent = await turn.attempt()
+    async def send(number: int, call: calls.Call) -> int:
+        permit = await call.begin_attempt()
         await asyncio.sleep(0.001)
         if number == 7:
             raise LookupError
         if number % 3:
-            sent.back()
+            permit.complete()
         if number % 5 == 0:
-            await turn.nap(0.001)
-            await turn.attempt()
+            await call.sleep(0.001)
+            await call.begin_attempt()
         return number
 
     async def main(count: int, leave_at: int, stop_at: int) -> None:
         stop = asyncio.Event()
-        stream = calls.stream(_counted(count, []), call, pace, stop)
+        stream = calls.stream_calls(_counted(count, []), send, limiter, stop)
         async with aclosing(stream):
             async for number, _ in stream:
                 if number == stop_at:
@@ -206,30 +208,32 @@ def test_a_pace_is_whole_again_after_each_stream() -> None:
 
     for count, leave_at, stop_at in [(7, -1, -1), (7, 3, -1), (7, -1, 2), (7, -1, -1)]:
         asyncio.run(main(count, leave_at, stop_at))
-        assert pace.free == 4
+        assert limiter.free_slots == 4
     with pytest.raises(LookupError):
         asyncio.run(main(20, -1, -1))
-    assert pace.free == 4
+    assert limiter.free_slots == 4
 
 
-def test_two_streams_share_a_pace() -> None:
+def test_two_streams_share_a_limiter() -> None:
     most = under_way = 0
 
-    async def call(number: int, turn: calls.Turn) -> int:
+    async def send(number: int, call: calls.Call) -> int:
         nonlocal most, under_way
-        sent = await turn.attempt()
+        permit = await call.begin_attempt()
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(1)
         under_way -= 1
-        sent.back()
+        permit.complete()
         return number
 
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(4, clock=clock)
+        limiter = RateLimiter(4, clock=clock)
 
         async def drain(count: int) -> int:
-            return len([key async for key, _ in calls.stream(_counted(count, []), call, pace)])
+            return len(
+                [key async for key, _ in calls.stream_calls(_counted(count, []), send, limiter)]
+            )
 
         assert await asyncio.gather(drain(40), drain(3)) == [40, 3]
 
@@ -240,9 +244,9 @@ def test_two_streams_share_a_pace() -> None:
 def test_closing_early_cancels_what_is_under_way() -> None:
     ended: list[str] = []
 
-    async def call(number: int, turn: calls.Turn) -> int:
+    async def send(number: int, call: calls.Call) -> int:
         try:
-            await turn.attempt()
+            await call.begin_attempt()
             await asyncio.sleep(0.01 if number == 0 else 30)
         except asyncio.CancelledError:
             ended.append("cancelled")
@@ -250,7 +254,7 @@ def test_closing_early_cancels_what_is_under_way() -> None:
         return number
 
     async def main() -> None:
-        stream = calls.stream(_counted(10, []), call, 4)
+        stream = calls.stream_calls(_counted(10, []), send, 4)
         async with aclosing(stream):
             async for _ in stream:
                 break
@@ -261,22 +265,22 @@ def test_closing_early_cancels_what_is_under_way() -> None:
 
 
 def test_stopping_waits_for_what_is_in_flight_and_gives_up_the_rest() -> None:
-    async def call(number: int, turn: calls.Turn) -> int:
-        sent = await turn.attempt()
+    async def send(number: int, call: calls.Call) -> int:
+        permit = await call.begin_attempt()
         await asyncio.sleep(2)
-        sent.back()
+        permit.complete()
         if number % 2:
-            await turn.nap(1000)
-            await turn.attempt()
+            await call.sleep(1000)
+            await call.begin_attempt()
         return number
 
     async def main(clock: virtual_time.Clock) -> list[int]:
         stop = asyncio.Event()
         # Six at once, and then one a minute: the seventh waits for the limit.
-        pace = Pace(8, rpm=1, clock=clock)
-        pace._requests._level = 6  # type: ignore[union-attr]
+        limiter = RateLimiter(8, rpm=1, clock=clock)
+        limiter._request_bucket._level = 6  # type: ignore[union-attr]
         asyncio.get_running_loop().call_later(1, stop.set)
-        keys = [key async for key, _ in calls.stream(_counted(100, []), call, pace, stop)]
+        keys = [key async for key, _ in calls.stream_calls(_counted(100, []), send, limiter, stop)]
         assert clock() == 1002
         return keys
 
@@ -284,8 +288,8 @@ def test_stopping_waits_for_what_is_in_flight_and_gives_up_the_rest() -> None:
 
 
 def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
-    async def call(number: int, turn: calls.Turn) -> int:
-        await turn.attempt()
+    async def send(number: int, call: calls.Call) -> int:
+        await call.begin_attempt()
         if number == 3:
             raise LookupError("three")
         return number
@@ -295,7 +299,7 @@ def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
         raise KeyError("source")
 
     async def drain(requests: Iterator[tuple[int, int]]) -> None:
-        async for _ in calls.stream(requests, call, 2):
+        async for _ in calls.stream_calls(requests, send, 2):
             pass
 
     with pytest.raises(LookupError, match="three"):
@@ -312,8 +316,8 @@ def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
     async def keep(batch: Sequence[tuple[int, int]]) -> None:
         stored.extend(key for key, _ in batch)
 
-    async def call(number: int, turn: calls.Turn) -> int:
-        await turn.attempt()
+    async def send(number: int, call: calls.Call) -> int:
+        await call.begin_attempt()
         await asyncio.sleep(0)
         if number == 0:
             raise LookupError("zero")
@@ -322,7 +326,7 @@ def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
     keys = []
 
     async def main() -> None:
-        stream = calls.stream(_counted(100, pulled), call, 4, keep=keep if kept else None)
+        stream = calls.stream_calls(_counted(100, pulled), send, 4, keep=keep if kept else None)
         async for key, _ in stream:
             keys.append(key)
 
@@ -346,8 +350,8 @@ def test_making_requests_lets_others_run() -> None:
             await asyncio.sleep(0)
             longest = max(longest, clock() - before)
 
-    async def call(number: int, turn: calls.Turn) -> int:
-        await turn.attempt()
+    async def send(number: int, call: calls.Call) -> int:
+        await call.begin_attempt()
         return number
 
     def slow(clock: virtual_time.Clock) -> Iterator[tuple[int, int]]:
@@ -357,7 +361,7 @@ def test_making_requests_lets_others_run() -> None:
 
     async def main(clock: virtual_time.Clock) -> None:
         watching = asyncio.ensure_future(watch())
-        assert len([key async for key, _ in calls.stream(slow(clock), call, 1000)]) == 1000
+        assert len([key async for key, _ in calls.stream_calls(slow(clock), send, 1000)]) == 1000
         watching.cancel()
 
     virtual_time.run(main)

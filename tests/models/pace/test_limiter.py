@@ -1,4 +1,4 @@
-"""Slots, pauses, queues: one pace for all calls to an endpoint."""
+"""Slots, pauses, queues: one limiter for all calls to an endpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.models.pace.limiter import Pace, Pass, Quota, Stopped
+from harness.models.pace.limiter import Permit, RateLimiter, ServerQuota, StopRequested
 from tests.helpers import virtual_time
 
 
@@ -31,23 +31,25 @@ def test_slots_are_never_more_than_the_ceiling(
     """Calls take a while, are kept a while, are turned away, or are cancelled at any time."""
 
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(ceiling, rpm=300, tpm=30_000, clock=clock)
+        limiter = RateLimiter(ceiling, rpm=300, tpm=30_000, clock=clock)
         stop = asyncio.Event()
         held = 0
 
         async def call(takes: float, kept: float, throttled: bool) -> None:
             nonlocal held
-            sent = await pace.enter(100, stop)
+            permit = await limiter.acquire(100, stop)
             held += 1
             assert held <= ceiling
             try:
                 await asyncio.sleep(takes)
-                sent.back(used=50, throttled=throttled, retry_after=0.5 if throttled else None)
+                permit.complete(
+                    used_tokens=50, throttled=throttled, retry_after_s=0.5 if throttled else None
+                )
                 await asyncio.sleep(kept)
             finally:
                 held -= 1
-                sent.release()
-                sent.release()
+                permit.release()
+                permit.release()
 
         tasks = []
         for takes, kept, throttled, cancelled in calls:
@@ -58,7 +60,7 @@ def test_slots_are_never_more_than_the_ceiling(
             assert outcome is None or isinstance(outcome, asyncio.CancelledError)
         # Every slot came back, and nobody is left behind.
         assert held == 0
-        assert pace._held == pace._in_flight == pace._tokens_in_flight == 0
+        assert limiter._slots_taken == limiter._in_flight == limiter._tokens_in_flight == 0
         assert len(asyncio.all_tasks()) == 1
 
     virtual_time.run(main)
@@ -66,16 +68,16 @@ def test_slots_are_never_more_than_the_ceiling(
 
 def test_who_waits_is_let_in_in_the_order_of_asking_the_large_ones_too() -> None:
     async def main(clock: virtual_time.Clock) -> list[int]:
-        pace = Pace(100, tpm=60_000, clock=clock)
+        limiter = RateLimiter(100, tpm=60_000, clock=clock)
         stop = asyncio.Event()
         order: list[int] = []
 
         async def call(number: int) -> None:
             # One in five is larger than what the bucket holds.
-            sent = await pace.enter(2_000 if number % 5 == 0 else 10, stop)
+            permit = await limiter.acquire(2_000 if number % 5 == 0 else 10, stop)
             order.append(number)
-            sent.back()
-            sent.release()
+            permit.complete()
+            permit.release()
 
         await asyncio.gather(*(call(number) for number in range(50)))
         assert clock() - 1000 == pytest.approx((10 * 2_000 + 40 * 10) / 1000, abs=3)
@@ -89,22 +91,22 @@ def test_each_admission_looks_at_few_of_those_who_wait(
     waiters: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
-    look = Pace._delay
+    look = RateLimiter._delay
 
-    def counted(self: Pace, tokens: int) -> float:
+    def counted(self: RateLimiter, tokens: int) -> float:
         nonlocal looks
         looks += 1
         return look(self, tokens)
 
-    monkeypatch.setattr(Pace, "_delay", counted)
+    monkeypatch.setattr(RateLimiter, "_delay", counted)
 
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(10_000, rpm=60_000, clock=clock)
+        limiter = RateLimiter(10_000, rpm=60_000, clock=clock)
 
         async def call() -> None:
-            sent = await pace.enter(0, asyncio.Event())
-            sent.back()
-            sent.release()
+            permit = await limiter.acquire(0, asyncio.Event())
+            permit.complete()
+            permit.release()
 
         await asyncio.gather(*(call() for _ in range(waiters)))
 
@@ -114,30 +116,30 @@ def test_each_admission_looks_at_few_of_those_who_wait(
 
 def test_a_pause_holds_for_all_and_ends_when_the_server_said() -> None:
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(32, clock=clock)
+        limiter = RateLimiter(32, clock=clock)
         stop = asyncio.Event()
-        sent = [await pace.enter(0, stop) for _ in range(32)]
-        for each in sent[:8]:
-            each.back(throttled=True, retry_after=7.0)
+        permits = [await limiter.acquire(0, stop) for _ in range(32)]
+        for permit in permits[:8]:
+            permit.complete(throttled=True, retry_after_s=7.0)
         # One of the same lot that asks for more makes it longer, one that asks for less does not.
-        sent[8].back(throttled=True, retry_after=9.0)
-        sent[9].back(throttled=True, retry_after=1.0)
-        for each in sent:
-            each.back()
-            each.release()
+        permits[8].complete(throttled=True, retry_after_s=9.0)
+        permits[9].complete(throttled=True, retry_after_s=1.0)
+        for permit in permits:
+            permit.complete()
+            permit.release()
         before = clock()
-        probes = [await pace.enter(0, stop) for _ in range(pace.window)]
+        probes = [await limiter.acquire(0, stop) for _ in range(limiter.window_size)]
         assert clock() - before == pytest.approx(9.0)
         assert len(probes) == 2
         # The storm goes on, which one refusal tells now; then answers come.
-        probes[0].back(throttled=True, retry_after=2.0)
-        for each in probes:
-            each.back(throttled=True)
-            each.release()
+        probes[0].complete(throttled=True, retry_after_s=2.0)
+        for permit in probes:
+            permit.complete(throttled=True)
+            permit.release()
         before = clock()
         for _ in range(3):
-            again = await pace.enter(0, stop)
-            again.back()
+            again = await limiter.acquire(0, stop)
+            again.complete()
             again.release()
         assert clock() - before == pytest.approx(2.0)
 
@@ -146,17 +148,17 @@ def test_a_pause_holds_for_all_and_ends_when_the_server_said() -> None:
 
 def test_without_a_retry_after_pauses_grow() -> None:
     async def main(clock: virtual_time.Clock) -> list[float]:
-        pace = Pace(8, clock=clock)
+        limiter = RateLimiter(8, clock=clock)
         stop = asyncio.Event()
-        for each in [await pace.enter(0, stop) for _ in range(8)]:
-            each.back(throttled=True)
-            each.release()
+        for permit in [await limiter.acquire(0, stop) for _ in range(8)]:
+            permit.complete(throttled=True)
+            permit.release()
         waited = []
         for _ in range(8):
             before = clock()
-            probe = await pace.enter(0, stop)
+            probe = await limiter.acquire(0, stop)
             waited.append(clock() - before)
-            probe.back(throttled=True)
+            probe.complete(throttled=True)
             probe.release()
         return waited
 
@@ -165,12 +167,12 @@ def test_without_a_retry_after_pauses_grow() -> None:
 
 def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(2, clock=clock)
+        limiter = RateLimiter(2, clock=clock)
         for storm in range(2_000):
             before = clock()
-            probe = await pace.enter(0, asyncio.Event())
+            probe = await limiter.acquire(0, asyncio.Event())
             assert storm < 10 or clock() - before == pytest.approx(30)
-            probe.back(throttled=True)
+            probe.complete(throttled=True)
             probe.release()
 
     virtual_time.run(main)
@@ -178,18 +180,18 @@ def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
 
 def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> None:
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(1, tpm=60_000, clock=clock)
+        limiter = RateLimiter(1, tpm=60_000, clock=clock)
         stop = asyncio.Event()
-        first = await pace.enter(0, stop)
+        first = await limiter.acquire(0, stop)
         # As much as can be taken at once.
-        waiting = asyncio.ensure_future(pace.enter(600, stop))
+        waiting = asyncio.ensure_future(limiter.acquire(600, stop))
         await _settle()
         first.release()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert pace._tokens_in_flight == pace._held == pace._in_flight == 0
-        await pace.enter(600, stop)
+        assert limiter._tokens_in_flight == limiter._slots_taken == limiter._in_flight == 0
+        await limiter.acquire(600, stop)
         assert clock() == 1000.0
 
     virtual_time.run(main)
@@ -197,15 +199,15 @@ def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> Non
 
 def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None:
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(8, tpm=60_000, clock=clock)
+        limiter = RateLimiter(8, tpm=60_000, clock=clock)
         stop = asyncio.Event()
-        await pace.enter(600, stop)
-        large = asyncio.ensure_future(pace.enter(600, stop))
-        small = asyncio.ensure_future(pace.enter(10, stop))
+        await limiter.acquire(600, stop)
+        large = asyncio.ensure_future(limiter.acquire(600, stop))
+        small = asyncio.ensure_future(limiter.acquire(10, stop))
         await _settle()
         assert not small.done()
         large.cancel()
-        assert isinstance(await small, Pass)
+        assert isinstance(await small, Permit)
         assert clock() == 1000.0
 
     virtual_time.run(main)
@@ -213,11 +215,11 @@ def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None
 
 def test_a_server_that_asks_for_hours_does_not_hold_up_the_rest() -> None:
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(8, clock=clock)
+        limiter = RateLimiter(8, clock=clock)
         for _ in range(20):
-            sent = await pace.enter(0, asyncio.Event())
-            sent.back(throttled=True, retry_after=86_400.0)
-            sent.release()
+            permit = await limiter.acquire(0, asyncio.Event())
+            permit.complete(throttled=True, retry_after_s=86_400.0)
+            permit.release()
         assert clock() == 1000.0
 
     virtual_time.run(main)
@@ -226,53 +228,53 @@ def test_a_server_that_asks_for_hours_does_not_hold_up_the_rest() -> None:
 @pytest.mark.parametrize("why", ["slot", "limit", "pause", "quota"])
 def test_stop_ends_every_wait_at_once(why: str) -> None:
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(4, rpm=1 if why == "limit" else None, clock=clock)
+        limiter = RateLimiter(4, rpm=1 if why == "limit" else None, clock=clock)
         stop, other = asyncio.Event(), asyncio.Event()
-        sent = [await pace.enter(0, stop) for _ in range(1 if why == "limit" else 4)]
-        quota = Quota(remaining_requests=0, reset_requests_s=50.0)
+        permits = [await limiter.acquire(0, stop) for _ in range(1 if why == "limit" else 4)]
+        quota = ServerQuota(remaining_requests=0, reset_requests_s=50.0)
         if why != "slot":
-            for each in sent:
-                each.back(
+            for permit in permits:
+                permit.complete(
                     throttled=why == "pause",
-                    retry_after=50.0,
+                    retry_after_s=50.0,
                     quota=quota if why == "quota" else None,
                 )
-                each.release()
-        waiting = [asyncio.ensure_future(pace.enter(0, stop)) for _ in range(20)]
-        another = asyncio.ensure_future(pace.enter(0, other))
+                permit.release()
+        waiting = [asyncio.ensure_future(limiter.acquire(0, stop)) for _ in range(20)]
+        another = asyncio.ensure_future(limiter.acquire(0, other))
         await _settle()
         assert not any(task.done() for task in waiting)
         before = clock()
         stop.set()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-        assert all(isinstance(outcome, Stopped) for outcome in outcomes)
+        assert all(isinstance(outcome, StopRequested) for outcome in outcomes)
         assert clock() == before
-        with pytest.raises(Stopped):
-            await pace.enter(0, stop)
+        with pytest.raises(StopRequested):
+            await limiter.acquire(0, stop)
         # Who waits under another event waits on, and gets in.
         assert not another.done()
-        for each in sent:
-            each.release()
-        assert isinstance(await another, Pass)
+        for permit in permits:
+            permit.release()
+        assert isinstance(await another, Permit)
         await _settle()
         assert len(asyncio.all_tasks()) == 1
 
     virtual_time.run(main)
 
 
-def test_one_pace_serves_several_event_loops_one_after_the_other() -> None:
+def test_one_limiter_serves_several_event_loops_one_after_the_other() -> None:
     clock = virtual_time.Clock()
-    pace = Pace(4, rpm=60, clock=clock)
+    limiter = RateLimiter(4, rpm=60, clock=clock)
 
     async def half(_: virtual_time.Clock) -> float:
         started = clock()
         stop = asyncio.Event()
         for _ in range(30):
-            sent = await pace.enter(0, stop)
-            sent.back()
-            sent.release()
+            permit = await limiter.acquire(0, stop)
+            permit.complete()
+            permit.release()
         # Somebody still waits when the loop ends.
-        task = asyncio.ensure_future(pace.enter(0, stop))
+        task = asyncio.ensure_future(limiter.acquire(0, stop))
         await asyncio.sleep(0)
         assert not task.done()
         return clock() - started
@@ -284,40 +286,40 @@ def test_one_pace_serves_several_event_loops_one_after_the_other() -> None:
 def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     jumps = iter(range(10**9, 0, -(10**6)))
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
-    pace = Pace(8, rpm=6_000_000, tpm=6e9)
+    limiter = RateLimiter(8, rpm=6_000_000, tpm=6e9)
 
     async def main() -> None:
         stop = asyncio.Event()
         for _ in range(500):
-            sent = await pace.enter(10, stop)
-            sent.back(
-                used=5,
-                quota=Quota(remaining_requests=3, reset_requests_s=0.001, limit_requests=50),
+            permit = await limiter.acquire(10, stop)
+            permit.complete(
+                used_tokens=5,
+                quota=ServerQuota(remaining_requests=3, reset_requests_s=0.001, limit_requests=50),
             )
-            sent.release()
+            permit.release()
 
     asyncio.run(main())
 
 
 def test_another_system_makes_limits_stricter_and_never_looser() -> None:
-    async def rate(pace: Pace, clock: virtual_time.Clock) -> float:
+    async def rate(limiter: RateLimiter, clock: virtual_time.Clock) -> float:
         started = clock()
         for _ in range(61):
-            sent = await pace.enter(0, asyncio.Event())
-            sent.back()
-            sent.release()
+            permit = await limiter.acquire(0, asyncio.Event())
+            permit.complete()
+            permit.release()
         return 60 / (clock() - started) * 60
 
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(8, clock=clock)
-        pace.adjust(16, 120, None)
-        assert pace.ceiling == 16
-        assert await rate(pace, clock) == pytest.approx(120, rel=0.03)
-        pace.adjust(4, 60, None)
-        assert await rate(pace, clock) == pytest.approx(60, rel=0.03)
-        pace.adjust(4, 600, 10_000)
-        assert await rate(pace, clock) == pytest.approx(60, rel=0.03)
-        assert pace.counts_tokens
-        assert pace.free == 4
+        limiter = RateLimiter(8, clock=clock)
+        limiter.adjust(16, 120, None)
+        assert limiter.ceiling == 16
+        assert await rate(limiter, clock) == pytest.approx(120, rel=0.03)
+        limiter.adjust(4, 60, None)
+        assert await rate(limiter, clock) == pytest.approx(60, rel=0.03)
+        limiter.adjust(4, 600, 10_000)
+        assert await rate(limiter, clock) == pytest.approx(60, rel=0.03)
+        assert limiter.counts_tokens
+        assert limiter.free_slots == 4
 
     virtual_time.run(main)

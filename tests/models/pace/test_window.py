@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.models.pace.limiter import Pace
-from harness.models.pace.window import Window
+from harness.models.pace.limiter import RateLimiter
+from harness.models.pace.window import ConcurrencyWindow
 from tests.helpers import virtual_time
 
 #: How many attempts are in flight and the time -> whether this one is answered, and its seconds.
@@ -36,7 +36,7 @@ def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> Seen:
     rng = random.Random(1)
 
     async def main(clock: virtual_time.Clock) -> None:
-        pace = Pace(ceiling, clock=clock)
+        limiter = RateLimiter(ceiling, clock=clock)
         stop = asyncio.Event()
         started = clock()
         in_flight = 0
@@ -44,14 +44,14 @@ def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> Seen:
         async def caller() -> None:
             nonlocal in_flight
             while True:
-                sent = await pace.enter(0, stop)
+                permit = await limiter.acquire(0, stop)
                 in_flight += 1
                 seen.most = max(seen.most, in_flight)
                 answered, latency = behave(in_flight, clock() - started, rng)
                 await asyncio.sleep(latency)
                 in_flight -= 1
-                sent.back(throttled=not answered, retry_after=None if answered else 1.0)
-                sent.release()
+                permit.complete(throttled=not answered, retry_after_s=None if answered else 1.0)
+                permit.release()
                 seen.good += answered
                 seen.throttled += not answered
                 if not answered:
@@ -60,7 +60,7 @@ def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> Seen:
         callers = [asyncio.ensure_future(caller()) for _ in range(3 * ceiling)]
         for _ in range(seconds):
             await asyncio.sleep(1)
-            seen.windows.append(pace.window)
+            seen.windows.append(limiter.window_size)
         for task in callers:
             task.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
@@ -119,35 +119,35 @@ def test_a_storm_halves_it_once_and_is_waited_out_by_all() -> None:
 
 
 def test_attempts_sent_before_a_cut_do_not_cut_again() -> None:
-    window = Window(32)
+    window = ConcurrencyWindow(32)
     assert window.limit == 32
-    sent = [window.cuts] * 32
-    storms = [window.came(cuts, True, 1.0) for cuts in sent]
+    epochs = [window.epoch] * 32
+    storms = [window.record(epoch, True, 1.0) for epoch in epochs]
     assert storms.count(True) == 1
-    assert window.cuts == 1
+    assert window.epoch == 1
     # It resumes gently, and doubles up to half of what it was, without another look.
     sizes = []
     for round_ in range(4):
         window.filled = True
         for _ in range(window.size):
-            assert not window.came(window.cuts, False, 2.0 + round_)
+            assert not window.record(window.epoch, False, 2.0 + round_)
         sizes.append(window.size)
     assert sizes == [4, 8, 16, 17]
 
 
 def test_strays_cost_half_of_their_share() -> None:
-    window = Window(100)
+    window = ConcurrencyWindow(100)
     for round_ in range(2):
         for _ in range(window.size):
             window.filled = True
-            window.came(window.cuts, False, 1.0 + round_)
+            window.record(window.epoch, False, 1.0 + round_)
     assert window.size == 100
     window.filled = False
-    cuts = window.cuts
+    epoch = window.epoch
     for number in range(100):
-        window.came(cuts, number % 10 == 0, 3.0)
+        window.record(epoch, number % 10 == 0, 3.0)
     assert window.size == 95
-    assert window.cuts == cuts + 1
+    assert window.epoch == epoch + 1
 
 
 @given(
@@ -159,10 +159,10 @@ def test_strays_cost_half_of_their_share() -> None:
 def test_it_is_always_between_one_and_the_ceiling(
     ceiling: int, events: list[tuple[bool, bool, bool, float]]
 ) -> None:
-    window = Window(ceiling)
+    window = ConcurrencyWindow(ceiling)
     now = 0.0
     for throttled, filled, late, passed in events:
         now += passed
         window.filled = filled
-        window.came(window.cuts - late, throttled, now)
+        window.record(window.epoch - late, throttled, now)
         assert 1 <= window.limit <= window.size <= ceiling
