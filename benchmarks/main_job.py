@@ -162,8 +162,8 @@ def harness(*arguments: str | Path) -> list[str]:
 def hosted(folder: Path, prompts: int, latency: float, in_flight: int, rounds: int) -> None:
     """Figure 1."""
     from harness import load_experiment
-    from harness.running.blocks import load_blocks
     from harness.running.planning import make_plan
+    from harness.running.prepare import prepare
     from harness.store import Store
 
     process, url = serve(latency)
@@ -171,7 +171,8 @@ def hosted(folder: Path, prompts: int, latency: float, in_flight: int, rounds: i
         file = write_experiment(folder, url, prompts, in_flight)
         experiment = load_experiment(file)
         os.chdir(folder)
-        (plan,) = make_plan(experiment, load_blocks(experiment), Store(folder / "no"))
+        store = Store(folder / "no")
+        (plan,) = make_plan(prepare(experiment, store), store)
         bodies = [plan.request(*place).body for place in plan.pending.values()]
         size = sum(len(json.dumps(body)) for body in bodies) / len(bodies)
         (folder / "bodies.jsonl").write_text("\n".join(map(json.dumps, bodies)) + "\n")

@@ -163,13 +163,14 @@ def measure(command: list[str], folder: Path, store: Path) -> Took:
 def write_bodies(folder: Path, file: Path) -> float:
     """The bodies of a run, a line each; returns their size in kB."""
     from harness import load_experiment
-    from harness.running.blocks import load_blocks
     from harness.running.planning import make_plan
+    from harness.running.prepare import prepare
     from harness.store import Store
 
     experiment = load_experiment(file)
     os.chdir(folder)
-    (plan,) = make_plan(experiment, load_blocks(experiment), Store(folder / "no"))
+    store = Store(folder / "no")
+    (plan,) = make_plan(prepare(experiment, store), store)
     size = 0
     with (folder / "bodies.jsonl").open("w", encoding="utf-8") as out:
         for place in plan.pending.values():

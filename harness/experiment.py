@@ -12,26 +12,20 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from harness.errors import ExperimentError, UsageError, unknown
 from harness.local.checkpoints import local_name
 from harness.models import settings_for
 from harness.models.prices import Prices, read_prices
 from harness.models.protocol import Settings
-from harness.sections import complaint
+from harness.sections import Section, check_keys, read_section, validated
 from harness.translation.settings import ReferenceEntry, TranslationEntry, parse_translation
 
-_T = TypeVar("_T", bound="_Section")
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DatasetEntry(_Section):
+class DatasetEntry(Section):
     """One ``[[datasets]]`` table: a catalogue name, or one's own data by ``path``.
 
     ``limit`` takes the first examples of every language, as the published evaluations do;
@@ -51,7 +45,7 @@ class DatasetEntry(_Section):
     schema_: str | None = Field(default=None, alias="schema")
 
 
-class System(_Section):
+class System(Section):
     """One ``[[systems]]`` table: a model, a prompt strategy, and how to send it.
 
     ``settings`` are the backend's own keys, read by its settings class. ``format`` is what the
@@ -78,7 +72,7 @@ class System(_Section):
     translation: TranslationEntry | None = None
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """A whole experiment.
 
     ``name`` is what its results are known by: the name of its file without the suffix. ``path`` is
@@ -193,7 +187,7 @@ def load_experiment(path: str | Path) -> Experiment:
 def parse_experiment(document: Mapping[str, Any], *, path: Path | None = None) -> Experiment:
     """Build an experiment from the parsed file (or from a mapping of the same shape)."""
     where = str(path.name) if path else "experiment"
-    _check_keys(document, _TOP_KEYS, where)
+    check_keys(document, _TOP_KEYS, where)
     for key in ("datasets", "systems"):
         if not isinstance(document.get(key), Sequence) or not document[key]:
             raise ExperimentError(f"{where}: at least one [[{key}]] table is needed.")
@@ -260,12 +254,10 @@ def _find_file(path: Path) -> Path:
 
 def _dataset(table: Any, where: str, base: Path) -> DatasetEntry:
     table = _table(table, where)
-    known = [f.alias or name for name, f in DatasetEntry.model_fields.items()]
-    _check_keys(table, known, where)
     languages = table.get("languages", "all")
     if languages != "all" and not isinstance(languages, list | tuple):
         raise ExperimentError(f'{where}: `languages` is a list, ["swa", "yor"], or "all".')
-    entry = _build(DatasetEntry, table, where)
+    entry = read_section(DatasetEntry, _tuples(table), where)
     if entry.limit is not None and entry.sample is not None:
         raise ExperimentError(
             f"{where}: `limit` takes the first examples and `sample` draws them: give one of them."
@@ -316,7 +308,8 @@ def _system(table: Any, where: str, base: Path) -> System:
         translation = _translation(translation, f"{where}: translation", base)
     resolved = {"strategy": strategy, "wrap": wrap, "translation": translation}
     own = {name: value for name, value in own.items() if name != "schema"} | resolved
-    system = _build(System, own | {"settings": settings, "schema_": schema}, where)
+    values = own | {"settings": settings, "schema_": schema}
+    system = validated(System.model_validate, _tuples(values), where)
     _check_possible(system, where)
     return system
 
@@ -363,19 +356,6 @@ def _table(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ExperimentError(f"{where}: must be a table of keys and values.")
     return value
-
-
-def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise ExperimentError(f"{where}: " + unknown("key", key, known))
-
-
-def _build(model: type[_T], values: Mapping[str, Any], where: str) -> _T:
-    try:
-        return model.model_validate(_tuples(values))
-    except ValidationError as error:
-        raise ExperimentError(f"{where}: {complaint(error)}") from None
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

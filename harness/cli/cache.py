@@ -114,15 +114,14 @@ def _whole_key(store: object, start: str) -> str:
 
 def _explain_experiment(store: object, file: Path, data_dir: Path | None) -> None:
     from harness.experiment import load_experiment
-    from harness.running.blocks import load_blocks
     from harness.running.planning import make_plan
+    from harness.running.prepare import prepare
     from harness.store import Store
     from harness.store import explain as explain_request
 
     assert isinstance(store, Store)
-    experiment = load_experiment(file)
-    blocks = load_blocks(experiment, data_dir=data_dir)
-    for plan in make_plan(experiment, blocks, store, data_dir=data_dir):
+    run = prepare(load_experiment(file), store, data_dir=data_dir)
+    for plan in make_plan(run, store):
         examples = sum(len(cell.keys) for cell in plan.cells)
         if waiting := sum(len(cell.waiting) for cell in plan.cells):
             print(f"{plan.system.name}: {waiting} sentences are not translated yet.")
@@ -196,16 +195,14 @@ def export(
         keys = None
         if experiment is not None:
             from harness.experiment import load_experiment
-            from harness.running.blocks import load_blocks
             from harness.running.planning import make_plan
-            from harness.running.translators import Translators
+            from harness.running.prepare import prepare
 
-            loaded = load_experiment(experiment)
-            blocks = load_blocks(loaded, data_dir=data_dir)
-            translators = Translators(loaded, store)
-            plans = make_plan(loaded, blocks, store, translators=translators, data_dir=data_dir)
+            run = prepare(load_experiment(experiment), store, data_dir=data_dir)
+            plans = make_plan(run, store)
             keys = [k for plan in plans for cell in plan.cells for k in cell.keys if k is not None]
-            keys += [key for made in translators.stored for key in made.keys(blocks)]
+            for translator in run.stored_translators:
+                keys += translator.keys(run.blocks)
         count = export_answers(store, file, keys=keys, model=model, kind=kind)
     print(f"Wrote {count} answers to {file}.")
 

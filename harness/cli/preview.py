@@ -14,13 +14,12 @@ from harness.experiment import Experiment
 from harness.models.prices import Prices, prices_as_of
 from harness.money import add_costs, show_cost
 from harness.records import Status
-from harness.running.blocks import load_blocks
 from harness.running.estimate import Estimate, Range, estimate, prompt_tokens, total
 from harness.running.plan import Cell, SystemPlan
 from harness.running.planning import make_plan
+from harness.running.prepare import prepare
 from harness.running.runner import results_folder
 from harness.running.translation_stage import model_plan
-from harness.running.translators import Translators
 from harness.store import Store
 from harness.terminal import visible
 from harness.translation import ModelTranslator, StoredTranslator
@@ -44,12 +43,11 @@ def preview(
     """
     if limit is not None:
         experiment = experiment.limited(limit)
-    blocks = load_blocks(experiment, data_dir=data_dir)
     with Store() as store:
-        translators = Translators(experiment, store)
-        plans = make_plan(experiment, blocks, store, translators=translators, data_dir=data_dir)
-        prices = experiment.price_table()
-        estimates = [_print_translator(t, blocks, store, prices) for t in translators.stored]
+        run = prepare(experiment, store, data_dir=data_dir)
+        plans = make_plan(run, store)
+        blocks, prices = run.blocks, run.prices
+        estimates = [_print_translator(t, blocks, store, prices) for t in run.stored_translators]
         asked: set[str] = set()
         figures_of = []
         for plan in plans:

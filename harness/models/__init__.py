@@ -9,9 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from harness.errors import ExperimentError, UnknownNameError, unknown
+from harness.errors import UnknownNameError, unknown
 
 if TYPE_CHECKING:
     from harness.models.batches import BatchClient
@@ -50,18 +48,9 @@ def settings_for(
         ExperimentError: an unknown key (the nearest is named), or a value that does not fit. The
             value itself is not repeated: it may be a key pasted into the wrong place.
     """
-    settings = _load(backend, 1, where)
-    try:
-        return settings.model_validate(values)  # type: ignore[no-any-return]
-    except ValidationError as error:
-        from harness.sections import complaint
+    from harness.sections import read_section
 
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "extra_forbidden":
-            choices = [*also, *settings.model_fields]
-            key = unknown("key", str(first["loc"][0]), choices)
-            raise ExperimentError(f"{where}: {key}") from None
-        raise ExperimentError(f"{where}: {complaint(error)}") from None
+    return read_section(_load(backend, 1, where), values, where, also=also)  # type: ignore[no-any-return]
 
 
 def open_backend(

@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.models.batches import BatchClient
 from harness.models.prices import Price
 from harness.records import Answer, Failure, Prompt, Reply, Request
+from harness.sections import Section
 
 Wrap = Literal["chat", "completion"]
 #: Whatever the caller tells its requests apart by: an index, a key.
@@ -28,10 +29,8 @@ class RateLimits:
     tpm: float | None = None
 
 
-class Settings(BaseModel):
+class Settings(Section):
     """The keys of a ``[[systems]]`` table that one backend understands. Never holds a secret."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     backend: ClassVar[str]
     default_wrap: ClassVar[Wrap] = "chat"
@@ -91,6 +90,11 @@ def body_of(model: str, prompt: Prompt) -> tuple[str, dict[str, Any]]:
 
 class Backend(Protocol):
     """A model behind some engine or server."""
+
+    @property
+    def settings(self) -> Settings:
+        """The keys of the system's table that it was opened with."""
+        ...
 
     #: What its tokens cost; ``None`` where that is unknown.
     price: Price | None

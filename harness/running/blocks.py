@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.data import Dataset, resolve
 from harness.data.block import Block
-from harness.data.download import Progress as Downloads
+from harness.data.download import Progress as DownloadProgress
 from harness.data.loading import load_examples
 from harness.errors import DataError, UnknownNameError, unknown
-from harness.experiment import DatasetEntry, Experiment
-from harness.prompting.templates import find_template
-
-#: The folder of prompts/ that strategies are looked up in; the one task of this version.
-TASK = "ner"
+from harness.experiment import DatasetEntry
 
 
 def load_blocks(
-    experiment: Experiment,
+    entries: Iterable[DatasetEntry],
     *,
+    references: bool = False,
     data_dir: Path | None = None,
-    progress: Downloads | None = None,
+    progress: DownloadProgress | None = None,
 ) -> list[Block]:
-    """Read every dataset and language of an experiment; ``progress`` is told of downloads."""
-    # References of a corpus are read only where some system wants them.
-    english = any(
-        experiment.translation_of(s).source == "reference"
-        and find_template(TASK, s.strategy).uses_english
-        for s in experiment.systems
-    )
+    """Read every dataset and language of an experiment's ``[[datasets]]`` tables.
+
+    Args:
+        references: whether to read the English that a corpus carries, too.
+        data_dir: a folder of local corpora.
+        progress: is told of downloads.
+
+    Raises:
+        UnknownNameError: there is no such dataset, language or split.
+        DataError: a file is missing, could not be fetched, or has a line that is wrong.
+    """
     blocks = []
-    for entry in experiment.datasets:
+    for entry in entries:
         dataset = resolve(
             entry.name,
             path=entry.path,
@@ -51,7 +52,7 @@ def load_blocks(
                 limit=entry.limit,
                 sample=entry.sample,
                 seed=entry.seed,
-                english=english,
+                english=references,
                 progress=progress,
             )
             altered = dataset.altered(language, entry.split, data_dir)

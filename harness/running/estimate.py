@@ -10,7 +10,7 @@ from harness.models.prices import Prices, answer_budget, estimate_tokens
 from harness.money import add_costs
 from harness.records import Prompt
 from harness.running.plan import SystemPlan
-from harness.running.unpriced import why_unpriced
+from harness.running.unpriced import unpriced_reason
 from harness.store import Store
 from harness.store.ledger import Ledger
 
@@ -71,7 +71,7 @@ def estimate(
         low, high, answers = low + few, high + many, answers + budget
         largest = max(largest, many + budget)
         worst = add_costs(worst, plan.worst(request))
-    unpriced = why_unpriced(plan.system.settings, prices) if requests else None
+    unpriced = unpriced_reason(plan.backend, prices) if requests else None
     price = plan.backend.price
     keys = [key for cell in plan.cells for key in cell.keys]
     return Estimate(

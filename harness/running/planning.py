@@ -1,4 +1,4 @@
-"""Making the plan of a run: data read, prompts rendered, keys looked up in the store."""
+"""Making the plan of a run: prompts rendered, keys made and looked up in the store."""
 
 from __future__ import annotations
 
@@ -6,158 +6,136 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from harness.data import Dataset
 from harness.data.block import Block
 from harness.data.shots import Shots
 from harness.errors import ExperimentError, TranslationError, unknown
-from harness.experiment import Experiment, System
-from harness.models import open_backend
-from harness.models.protocol import Backend, Settings
+from harness.experiment import System
+from harness.models.protocol import Backend
 from harness.prompting.schema import Schema, load_schema
-from harness.prompting.templates import Renderer, find_template
+from harness.prompting.templates import Renderer
 from harness.records import Example, Prompt, Status, Translation
-from harness.running.blocks import TASK
 from harness.running.plan import Cell, SystemPlan
+from harness.running.prepare import TASK, PreparedRun, PreparedSystem
 from harness.running.shot_source import open_shots
-from harness.running.translators import Translators
 from harness.store import Store, request_key
-from harness.translation import (
-    English,
-    Translator,
-)
+from harness.translation import English, Translator
 from harness.translation.settings import FileEntry
 
 
 def make_plan(
-    experiment: Experiment,
-    blocks: Sequence[Block],
+    run: PreparedRun,
     store: Store,
     *,
-    translators: Translators | None = None,
     since: datetime | None = None,
     retry: frozenset[Status] = frozenset(),
-    data_dir: Path | None = None,
 ) -> list[SystemPlan]:
-    """Render every prompt, find its key, and look up which are answered.
+    """Render every prompt, make its key, and look up which keys are answered.
 
     Args:
-        translators: those of the experiment, where they are open already.
-        since: take no answer from before this moment; with ``retry``, none of these statuses.
-        retry: ask anew where the stored answer reads as one of these statuses.
-        data_dir: a folder of local corpora, for the examples that prompts show.
+        since: answers from before this moment do not count; with ``retry``, those of these
+            statuses do not.
+        retry: ask again where the stored answer reads as one of these statuses.
 
     Raises:
-        DataError, UsageError: the examples that prompts are to show.
-        PromptError: a schema or template is wrong.
+        DataError, UsageError: the examples that prompts are to show cannot be read.
+        PromptError: a schema is wrong, or a template cannot be rendered.
         TranslationError: a translation is of another text, or missing under
             ``untranslatable = "error"``, or there is none at all.
     """
-    translators = translators or Translators(experiment, store)
-    backends = [(t.entry.settings, t.backend) for t in translators.models]
-    shots = _Shown(data_dir)
-    plans = [
-        _plan_system(experiment, system, blocks, translators.of(system), backends, shots)
-        for system in experiment.systems
-    ]
+    shots = _SharedShots(run)
+    plans = [_plan_system(system, run.blocks, shots) for system in run.systems]
     for plan in plans:
         plan.since = since
         for cell in plan.cells:
             keys = (key for key in cell.keys if key is not None)
-            stored = store.known(keys, since=None if retry else since)
+            answered = store.known(keys, since=None if retry else since)
             if retry:
-                stored -= _to_retry(plan, cell, store, retry)
+                answered -= _keys_to_retry(plan, cell, store, retry)
             for index, key in enumerate(cell.keys):
-                if key is not None and key not in stored:
+                if key is not None and key not in answered:
                     plan.pending.setdefault(key, (cell, index))
     return plans
 
 
 def _plan_system(
-    experiment: Experiment,
-    system: System,
-    blocks: Sequence[Block],
-    translator: Translator | None,
-    backends: list[tuple[Settings, Backend]],
-    shown: _Shown,
+    prepared: PreparedSystem, blocks: Sequence[Block], shared_shots: _SharedShots
 ) -> SystemPlan:
-    entry = experiment.translation_of(system)
-    # Systems of the same settings share a backend, and with it a loaded model; others of the same
-    # endpoint and key its limits.
-    backend = next((b for settings, b in backends if settings == system.settings), None)
-    if backend is None:
-        peers = [peer for _, peer in backends]
-        backend = open_backend(system.settings, experiment.price_table(), peers)
-        backends.append((system.settings, backend))
     plan = SystemPlan(
-        system,
-        backend=backend,
-        template=find_template(TASK, system.strategy),
-        translation=None,
+        prepared.system,
+        backend=prepared.backend,
+        template=prepared.template,
+        translation=_translation_identity(prepared),
         cells=[],
     )
-    if translator is not None:
-        stand_in = "+source" if entry.untranslatable == "source" else ""
-        plan.translation = translator.identity + stand_in
-    fields: dict[str, dict[str, tuple[str, ...]]] = {}
     for block in blocks:
-        dataset = block.dataset
-        if dataset.name not in fields:
-            schema = load_schema(system.schema_ or dataset.schema)
-            _check_classes(dataset, schema, system)
-            fields[dataset.name] = dict.fromkeys(dataset.outside, ("span",)) | schema.fields()
-            plan.renderers[dataset.name] = Renderer(
-                plan.template, schema, system.wrap, system.chat, system.format
-            )
-        english = English([None] * len(block.examples))
-        if translator is not None:
-            english = _translate(translator, block, entry.untranslatable)
-            if not (any(english.found) or english.waiting):
-                plan.left_out.append(f"{dataset.name}/{block.language}")
-                continue
-        render = plan.renderers[dataset.name].render
-        if system.shots:
-            shots = plan.shots[f"{dataset.name}/{block.language}"] = shown.of(plan, block)
-            render = partial(_render_with, render, shots)
-        cells = [
-            Cell(
-                block,
-                render,
-                fields[dataset.name],
-                english.found,
-                english.waiting,
-                repeat,
-            )
-            for repeat in range(system.repeats)
-        ]
-        _fill(cells, plan.backend, needs_english=translator is not None)
-        plan.cells.extend(cells)
+        plan.cells.extend(_plan_block(plan, prepared, block, shared_shots))
     if not plan.cells:
+        entry = prepared.translation
         path = f", {entry.path}" if isinstance(entry, FileEntry) else ""
         raise TranslationError(
-            f"System '{system.name}': not one sentence has a translation (source "
+            f"System '{prepared.system.name}': not one sentence has a translation (source "
             f"'{entry.source}'{path}). Give a translation file with source = \"file\", let the "
             f'text stand in with untranslatable = "source", or use a strategy without English.'
         )
     return plan
 
 
-class _Shown:
-    """The examples that prompts show, which systems of the same settings have in common."""
+def _translation_identity(prepared: PreparedSystem) -> str | None:
+    """What a signature says of the English of a system; ``None`` where it needs none."""
+    if prepared.translator is None:
+        return None
+    stand_in = "+source" if prepared.translation.untranslatable == "source" else ""
+    return prepared.translator.identity + stand_in
 
-    def __init__(self, data_dir: Path | None) -> None:
-        self._data_dir = data_dir
-        self._open: dict[tuple[object, ...], Shots] = {}
+
+def _plan_block(
+    plan: SystemPlan, prepared: PreparedSystem, block: Block, shared_shots: _SharedShots
+) -> list[Cell]:
+    """The cells of a block, one for each repeat; none where the block has no translation."""
+    system, dataset = prepared.system, block.dataset
+    if dataset.name not in plan.renderers:
+        schema = load_schema(system.schema_ or dataset.schema)
+        _check_classes(dataset, schema, system)
+        plan.renderers[dataset.name] = Renderer(
+            plan.template, schema, system.wrap, system.chat, system.format
+        )
+    renderer = plan.renderers[dataset.name]
+    english = English([None] * len(block.examples))
+    if prepared.translator is not None:
+        english = _translate(prepared.translator, block, prepared.translation.untranslatable)
+        if not (any(english.found) or english.waiting):
+            plan.left_out.append(f"{dataset.name}/{block.language}")
+            return []
+    render: Callable[[Example, str | None], Prompt] = renderer.render
+    if system.shots:
+        shots = plan.shots[f"{dataset.name}/{block.language}"] = shared_shots.of(plan, block)
+        render = partial(_render_with_shots, renderer, shots)
+    fields = dict.fromkeys(dataset.outside, ("span",)) | renderer.schema.fields()
+    cells = [
+        Cell(block, render, fields, english.found, english.waiting, repeat)
+        for repeat in range(system.repeats)
+    ]
+    _make_keys(cells, plan.backend, needs_english=prepared.translator is not None)
+    return cells
+
+
+class _SharedShots:
+    """The examples that prompts show; systems of the same settings share them."""
+
+    def __init__(self, run: PreparedRun) -> None:
+        self._data_dir = run.data_dir
+        self._shots: dict[tuple[object, ...], Shots] = {}
 
     def of(self, plan: SystemPlan, block: Block) -> Shots:
         system = plan.system
-        key = (
+        settings = (
             *(id(block), plan.template.shot_parts),
             *(system.shots, system.shots_from, system.shots_by, system.shots_seed),
         )
-        if key not in self._open:
-            self._open[key] = open_shots(
+        if settings not in self._shots:
+            self._shots[settings] = open_shots(
                 block,
                 plan.template,
                 count=system.shots,
@@ -167,17 +145,17 @@ class _Shown:
                 data_dir=self._data_dir,
                 task=TASK,
             )
-        return self._open[key]
+        return self._shots[settings]
 
 
-def _render_with(
-    render: Callable[..., Prompt], shots: Shots, example: Example, english: str | None
+def _render_with_shots(
+    renderer: Renderer, shots: Shots, example: Example, english: str | None
 ) -> Prompt:
-    return render(example, english, shots.of(example))
+    return renderer.render(example, english, shots.of(example))
 
 
 def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:
-    """Gold of a class that the prompt does not have could never be found."""
+    """Refuse gold of a class that no prompt has: a model could never find it."""
     known = schema.fields()
     for tag, name in dataset.labels.items():
         if name not in known:
@@ -190,10 +168,10 @@ def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:
 
 
 def _translate(translator: Translator, block: Block, untranslatable: str) -> English:
-    """The English of a block, ``None`` where there is none; blank English is none."""
-    made = translator.translate(block)
-    english = [t if t and t.text.strip() else None for t in made.found]
-    missing = [i for i, t in enumerate(english) if t is None and i not in made.waiting]
+    """The English of a block, ``None`` where there is none. Blank English counts as none."""
+    stored = translator.translate(block)
+    english = [t if t and t.text.strip() else None for t in stored.found]
+    missing = [i for i, t in enumerate(english) if t is None and i not in stored.waiting]
     if missing and untranslatable == "error":
         raise TranslationError(
             f"{block.dataset.name}/{block.language}: {len(missing)} of {len(english)} sentences "
@@ -204,11 +182,12 @@ def _translate(translator: Translator, block: Block, untranslatable: str) -> Eng
         for i in missing:
             text = block.examples[i].text
             english[i] = Translation(text, "source", "source text", ("source",))
-    return English(english, made.waiting)
+    return English(english, stored.waiting)
 
 
-def _fill(cells: Sequence[Cell], backend: Backend, *, needs_english: bool) -> None:
-    """The keys and hashes of a block's prompts, each of which is made once for all repeats."""
+def _make_keys(cells: Sequence[Cell], backend: Backend, *, needs_english: bool) -> None:
+    """Fill in the keys and hashes of a block's prompts; a prompt is rendered once for all
+    repeats."""
     first = cells[0]
     hashes: list[str | None] = []
     for index, translation in enumerate(first.english):
@@ -225,8 +204,10 @@ def _fill(cells: Sequence[Cell], backend: Backend, *, needs_english: bool) -> No
         cell.prompt_hashes = hashes
 
 
-def _to_retry(plan: SystemPlan, cell: Cell, store: Store, retry: frozenset[Status]) -> set[str]:
-    """The keys whose stored answer reads as a status to be asked anew."""
+def _keys_to_retry(
+    plan: SystemPlan, cell: Cell, store: Store, retry: frozenset[Status]
+) -> set[str]:
+    """The keys whose stored answer reads as one of the statuses to be asked again."""
     answers = store.get_many(key for key in cell.keys if key is not None)
     return {
         key

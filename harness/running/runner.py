@@ -7,15 +7,15 @@ running it once more: results are always read back from the store, in the order 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 from harness.errors import OfflineError, UsageError, unknown
 from harness.experiment import Experiment
-from harness.models.protocol import Settings
 from harness.records import Status
 from harness.results.environment import environment
 from harness.results.folder import RunFolder
@@ -23,13 +23,12 @@ from harness.results.lines import example_json, json_line
 from harness.running.asking.ask import ask
 from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
-from harness.running.blocks import load_blocks
 from harness.running.budget import Budget, read_budget
 from harness.running.plan import SystemPlan
 from harness.running.planning import make_plan
+from harness.running.prepare import PreparedRun, prepare
 from harness.running.recording import RunResult, manifest, prediction_rows
 from harness.running.translation_stage import refuse_failed, translate_missing
-from harness.running.translators import Translators
 from harness.running.unpriced import refuse_unpriced
 from harness.store import Store
 
@@ -97,19 +96,15 @@ def run(
         if beside.holds(experiment.path):
             # A results folder's own resolved file: the results keep the name that they have.
             experiment = experiment.model_copy(update={"name": beside.experiment})
-    work = partial(
-        _run,
-        experiment,
+    options = _Options(
         offline=offline,
         refresh=refresh,
         retry=frozenset(map(Status, retry)),
         data_dir=Path(data_dir) if data_dir else None,
-        folder=folder,
-        store=store,
-        progress=progress or Progress(),
-        limit=None if budget is None else read_budget(budget),
+        budget=None if budget is None else read_budget(budget),
         unpriced=unpriced,
     )
+    work = partial(_run, experiment, options, folder, store, progress or Progress())
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -119,90 +114,93 @@ def run(
         return thread.submit(work).result()
 
 
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The arguments of :func:`run`, checked; ``budget`` is in nano-dollars."""
+
+    offline: bool
+    refresh: bool
+    retry: frozenset[Status]
+    data_dir: Path | None
+    budget: int | None
+    unpriced: bool
+
+
 def _run(
     experiment: Experiment,
-    *,
-    offline: bool,
-    refresh: bool,
-    retry: frozenset[Status],
-    data_dir: Path | None,
+    options: _Options,
     folder: RunFolder,
     store: Store | Path | None,
     progress: Progress,
-    limit: int | None,
-    unpriced: bool,
 ) -> RunResult:
-    blocks = load_blocks(experiment, data_dir=data_dir, progress=progress.downloading)
     # A connection of its own: this may be another thread than the store's.
-    active = Store(store.path if isinstance(store, Store) else store, read_only=offline)
-    try:
-        started = folder.refresh_started() if refresh else None
-        since = (started or active.now()) if refresh or retry else None
+    path = store.path if isinstance(store, Store) else store
+    with Store(path, read_only=options.offline) as active:
+        refresh_start = folder.refresh_started() if options.refresh else None
+        since = None
+        if options.refresh or options.retry:
+            since = refresh_start or active.now()
         active.not_before = since
-        translators = Translators(experiment, active)
-        outcomes = Outcomes()
-        budget = Budget()
-        if not offline:
-            if limit is not None and not unpriced:
-                refuse_unpriced(_asked(experiment, translators), experiment.price_table())
-            folder.prepare(experiment.name)
-            active.run = folder.start_paying(anew=refresh and started is None)
-            budget = Budget(limit, active.spent(active.run))
-            outcomes = translate_missing(translators, blocks, active, progress, budget)
-        plans = make_plan(
-            experiment,
-            blocks,
-            active,
-            translators=translators,
-            since=since,
-            retry=retry,
-            data_dir=data_dir,
+        prepared = prepare(
+            experiment, active, data_dir=options.data_dir, progress=progress.downloading
         )
-        refuse_failed(experiment, plans, outcomes)
-        if offline:
+        outcomes, budget = Outcomes(), Budget()
+        if not options.offline:
+            if options.budget is not None and not options.unpriced:
+                refuse_unpriced(prepared.models(), prepared.prices)
+            folder.prepare(experiment.name)
+            active.run = folder.start_paying(anew=options.refresh and refresh_start is None)
+            budget = Budget(options.budget, active.spent(active.run))
+            outcomes = translate_missing(prepared, active, progress, budget)
+        plans = make_plan(prepared, active, since=since, retry=options.retry)
+        refuse_failed(prepared.systems, plans, outcomes)
+        if options.offline:
             _refuse_missing(plans)
             folder.prepare(experiment.name)
-        if refresh and since is not None:
+        if options.refresh and since is not None:
             folder.start_refresh(since)
-        if not (offline or outcomes.stopped):
+        if not (options.offline or outcomes.stopped):
             ask(plans, active, progress, outcomes, budget)
         progress.reading()
-        result = RunResult(
-            folder,
-            sent=len(outcomes.paid),
-            cost=outcomes.cost,
-            interrupted=outcomes.interrupted,
-            refused=outcomes.refused,
-            translated=outcomes.translated,
-            over_budget=outcomes.over_budget,
-        )
-        # Without its manifest a folder holds no run: half of one cannot be taken for a whole.
-        (folder.path / "manifest.json").unlink(missing_ok=True)
-        with folder.writing("experiment.toml") as file:
-            file.write(experiment.to_toml())
-        folder.write_json("environment.json", environment())
-        with folder.writing("examples.jsonl") as file:
-            for block in blocks:
-                for example in block.examples:
-                    file.write(json_line(example_json(example)))
-        with folder.writing("predictions.jsonl") as file:
-            for plan in plans:
-                for row in prediction_rows(plan, active, outcomes, result):
-                    file.write(json_line(row))
-        if result.complete:
-            folder.end_refresh()
-        folder.write_json("manifest.json", manifest(experiment, plans, blocks, result))
-    finally:
-        active.close()
+        return _write_results(prepared, plans, folder, active, outcomes)
+
+
+def _write_results(
+    prepared: PreparedRun,
+    plans: Sequence[SystemPlan],
+    folder: RunFolder,
+    store: Store,
+    outcomes: Outcomes,
+) -> RunResult:
+    """Read every answer back from the store and write the results folder."""
+    result = RunResult(
+        folder,
+        sent=len(outcomes.paid),
+        cost=outcomes.cost,
+        interrupted=outcomes.interrupted,
+        refused=outcomes.refused,
+        translated=outcomes.translated,
+        over_budget=outcomes.over_budget,
+    )
+    # Without its manifest a folder holds no run: half of one cannot be taken for a whole.
+    (folder.path / "manifest.json").unlink(missing_ok=True)
+    with folder.writing("experiment.toml") as file:
+        file.write(prepared.experiment.to_toml())
+    folder.write_json("environment.json", environment())
+    with folder.writing("examples.jsonl") as file:
+        for block in prepared.blocks:
+            for example in block.examples:
+                file.write(json_line(example_json(example)))
+    with folder.writing("predictions.jsonl") as file:
+        for plan in plans:
+            for row in prediction_rows(plan, store, outcomes, result):
+                file.write(json_line(row))
+    if result.complete:
+        folder.end_refresh()
+    folder.write_json(
+        "manifest.json", manifest(prepared.experiment, plans, prepared.blocks, result)
+    )
     return result
-
-
-def _asked(experiment: Experiment, translators: Translators) -> Iterator[tuple[str, Settings]]:
-    """Every model that a run may ask, with a name for it."""
-    for translator in translators.models:
-        yield "translation", translator.entry.settings
-    for system in experiment.systems:
-        yield system.name, system.settings
 
 
 def results_folder(experiment: Experiment, out: str | Path | None) -> RunFolder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +19,9 @@ from harness.records import Example, Prompt, Request, Translation
 from harness.running.asking.ask import ask
 from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
-from harness.running.blocks import load_blocks
 from harness.running.budget import Budget
 from harness.running.plan import Cell, SystemPlan
-from harness.running.translators import Translators
+from harness.running.prepare import PreparedRun, PreparedSystem, prepare
 from harness.store import Store
 from harness.translation import English, ModelTranslator, NllbTranslator
 from harness.translation.flags import FLAGS
@@ -71,8 +70,7 @@ class Translated:
 
 
 def translate_missing(
-    translators: Translators,
-    blocks: Sequence[Block],
+    run: PreparedRun,
     store: Store,
     progress: Progress,
     budget: Budget | None = None,
@@ -87,15 +85,15 @@ def translate_missing(
         StoreError: a translation could not be stored.
     """
     outcomes = Outcomes()
-    for translator in translators.stored:
+    for translator in run.stored_translators:
         if outcomes.stopped:
             break
         if isinstance(translator, ModelTranslator):
             asked_before = len(outcomes.paid)
-            ask([model_plan(translator, blocks)], store, progress, outcomes, budget)
+            ask([model_plan(translator, run.blocks)], store, progress, outcomes, budget)
             outcomes.translated += len(outcomes.paid) - asked_before
         elif isinstance(translator, NllbTranslator):
-            _make(translator, translator.missing(blocks), progress, outcomes)
+            _make(translator, translator.missing(run.blocks), progress, outcomes)
     return outcomes
 
 
@@ -123,27 +121,28 @@ def translate(
         HarnessError: as :func:`translate_missing`.
     """
     progress = progress or Progress()
-    blocks = load_blocks(experiment, data_dir=data_dir, progress=progress.downloading)
+    run = prepare(experiment, store, data_dir=data_dir, progress=progress.downloading)
     for language in languages or ():
-        if language not in (known := [block.language for block in blocks]):
+        if language not in (known := [block.language for block in run.blocks]):
             raise UnknownNameError("--language: " + unknown("language", language, known))
-    blocks = [block for block in blocks if not languages or block.language in languages]
-    translators = Translators(experiment, store)
-    if not translators.all:
+    if languages:
+        chosen = tuple(block for block in run.blocks if block.language in languages)
+        run = replace(run, blocks=chosen)
+    if not run.translators:
         raise UsageError(
             "No system of this experiment uses English, so there is nothing to translate. "
             "`harness ls prompts` lists the strategies that do."
         )
-    if out is not None and len(translators.all) > 1:
-        listed = ", ".join(translator.identity for translator in translators.all)
+    if out is not None and len(run.translators) > 1:
+        listed = ", ".join(translator.identity for translator in run.translators)
         raise UsageError(
             f"--out: the systems take their English from several places ({listed}), and a "
             f"translation file is of one. Give an experiment with one [translation]."
         )
     outcomes = Outcomes()
     if not offline:
-        outcomes = translate_missing(translators, blocks, store, progress)
-    found = [(t, block, t.translate(block)) for t in translators.all for block in blocks]
+        outcomes = translate_missing(run, store, progress)
+    found = [(t, block, t.translate(block)) for t in run.translators for block in run.blocks]
     rows = [_row(translator.identity, block, english) for translator, block, english in found]
     written = 0
     # A file that lacks what could still be made would pass for one that has all there is.
@@ -215,14 +214,16 @@ def _prompt(translator: ModelTranslator, block: Block, example: Example, _: str 
     return translator.prompt(block, example.text)
 
 
-def refuse_failed(experiment: Experiment, plans: Sequence[SystemPlan], outcomes: Outcomes) -> None:
+def refuse_failed(
+    systems: Sequence[PreparedSystem], plans: Sequence[SystemPlan], outcomes: Outcomes
+) -> None:
     """Refuse to go on with sentences whose translation failed, where the experiment says so.
 
     Raises:
         TranslationError: a system's ``untranslatable`` is ``"error"`` and a translation failed.
     """
-    for plan in plans:
-        if experiment.translation_of(plan.system).untranslatable != "error":
+    for prepared, plan in zip(systems, plans, strict=True):
+        if prepared.translation.untranslatable != "error":
             continue
         failed = [
             outcomes.failures[key]

@@ -7,17 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from harness.errors import ExperimentError
-from harness.sections import complaint
+from harness.sections import Section, validated
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Model(_Section):
+class Model(Section):
     """The shape of a Llama, in the words of its ``config.json``.
 
     ``embedding_range`` is the deviation of the embeddings at the start. A rare letter is copied
@@ -33,7 +29,7 @@ class Model(_Section):
     embedding_range: float = 0.02
 
 
-class TokenizerEntry(_Section):
+class TokenizerEntry(Section):
     """``vocabulary`` tokens beside the fixed ones, learned from that many ``sentences``.
 
     ``shared_words`` more are words with a capital (``tokenizer.py``).
@@ -44,7 +40,7 @@ class TokenizerEntry(_Section):
     shared_words: int = 0
 
 
-class Noise(_Section):
+class Noise(Section):
     """What happens to the English of a training prompt, as shares.
 
     ``sentences`` of them are touched at all; in these, at most so many of the ``words`` and
@@ -56,7 +52,7 @@ class Noise(_Section):
     names: float = Field(default=0.0, ge=0, le=1)
 
 
-class Text(_Section):
+class Text(Section):
     """Which prompts are trained on.
 
     ``languages`` and ``strategies`` are shares of the samples; ``schema_variants`` is the share
@@ -81,7 +77,7 @@ class Text(_Section):
     noise: Noise = Noise()
 
 
-class Auxiliary(_Section):
+class Auxiliary(Section):
     """A loss on the English of the prompt, for the first ``share`` of the training.
 
     It teaches to copy names from one text to the other before answers can.
@@ -91,7 +87,7 @@ class Auxiliary(_Section):
     share: float = Field(default=0.0, ge=0, le=1)
 
 
-class Course(_Section):
+class Course(Section):
     """How long and how fast. ``tokens`` are those of all batches, padding not counted.
 
     Learning rates rise over ``warmup`` of the training and fall to ``final`` of their height
@@ -120,7 +116,7 @@ class Training(Course):
     auxiliary: Auxiliary = Auxiliary()
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole recipe for a causal language model."""
 
     kind: Literal["causal"]
@@ -130,7 +126,7 @@ class Recipe(_Section):
     training: Training
 
 
-class TranslatorModel(_Section):
+class TranslatorModel(Section):
     """The shape of an M2M100, in the words of its ``config.json``, both halves of one width."""
 
     d_model: int
@@ -142,7 +138,7 @@ class TranslatorModel(_Section):
     max_position_embeddings: int = 256
 
 
-class PairText(_Section):
+class PairText(Section):
     """Which pairs a translator is trained on.
 
     ``languages`` are shares of the sentences, and a share ``composed`` of all are clauses put
@@ -166,7 +162,7 @@ class TranslatorTraining(Course):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
-class TranslatorRecipe(_Section):
+class TranslatorRecipe(Section):
     """A whole recipe for a translator to English."""
 
     kind: Literal["translator"]
@@ -187,7 +183,5 @@ def load_recipe(path: Path) -> Recipe | TranslatorRecipe:
         raise ExperimentError(f"{path}: no such file. Check the path.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise ExperimentError(f"{path}: {problem}. Correct the file.") from None
-    try:
-        return TypeAdapter[Recipe | TranslatorRecipe](AnyRecipe).validate_python(document)
-    except ValidationError as problem:
-        raise ExperimentError(f"{path}: {complaint(problem)}") from None
+    adapter = TypeAdapter[Recipe | TranslatorRecipe](AnyRecipe)
+    return validated(adapter.validate_python, document, str(path))

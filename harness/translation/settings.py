@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import Field, SerializeAsAny
 
 from harness.errors import ExperimentError, unknown
 from harness.local.checkpoints.devices import ComputeType
 from harness.models import settings_for
 from harness.models.protocol import Settings
-from harness.sections import complaint
+from harness.sections import Section, check_keys, validated
 
 #: Finds the file that a key of the table names: the key and the name in, its path out.
 Resolve = Callable[[str, str], str]
@@ -19,13 +19,11 @@ Resolve = Callable[[str, str], str]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")]
 
 
-class TranslationEntry(BaseModel):
+class TranslationEntry(Section):
     """A ``[translation]`` table, or a system's override of it: the keys that every source has.
 
     ``untranslatable`` says what becomes of a sentence without a translation.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     source: Literal["reference", "file", "nllb", "model"] = "reference"
     untranslatable: Literal["skip", "source", "error"] = "skip"
@@ -120,12 +118,8 @@ def parse_translation(
     if source == "file" and "path" not in table:
         raise ExperimentError(f'{where}: source = "file" needs `path`, a JSONL file.')
     kind = _ENTRIES[source]
-    for key in table:
-        if key not in kind.model_fields:
-            raise ExperimentError(
-                f'{where}: source = "{source}": ' + unknown("key", key, kind.model_fields)
-            )
-    entry = _build(kind, table, where)
+    check_keys(table, kind.model_fields, f'{where}: source = "{source}"')
+    entry = validated(kind.model_validate, dict(table), where)
     if isinstance(entry, FileEntry):
         return entry.model_copy(update={"path": file("path", entry.path)})
     if isinstance(entry, NllbEntry):
@@ -149,11 +143,4 @@ def _model_entry(
     own.setdefault("wrap", settings.default_wrap)
     if isinstance(name := own.get("template"), str) and name.endswith(".j2"):
         own["template"] = file("template", name)
-    return _build(ModelEntry, own, where)
-
-
-def _build(kind: type[TranslationEntry], values: Mapping[str, Any], where: str) -> TranslationEntry:
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        raise ExperimentError(f"{where}: {complaint(error)}") from None
+    return validated(ModelEntry.model_validate, own, where)

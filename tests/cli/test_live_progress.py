@@ -19,8 +19,8 @@ import pytest
 from harness.cli.live_progress import LiveProgress
 from harness.experiment import load_experiment
 from harness.records import Answer, Failure
-from harness.running.blocks import load_blocks
 from harness.running.planning import make_plan
+from harness.running.prepare import prepare
 from harness.store import Store
 
 EXPERIMENT = """
@@ -158,7 +158,7 @@ def planned(tmp_path: Path) -> tuple[LiveProgress, Any]:
     (tmp_path / "x.toml").write_text(EXPERIMENT)
     experiment = load_experiment(tmp_path / "x.toml")
     with Store(tmp_path / "answers.sqlite") as store:
-        plan = make_plan(experiment, load_blocks(experiment), store)[0]
+        plan = make_plan(prepare(experiment, store), store)[0]
     progress = LiveProgress()
     progress.planned(plan, list(plan.pending))
     return progress, plan

@@ -14,8 +14,8 @@ from typing import Any
 
 from harness.experiment import load_experiment
 from harness.models import settings_for
-from harness.running.blocks import load_blocks
 from harness.running.planning import make_plan
+from harness.running.prepare import prepare
 from harness.serving.scripted import RULES
 from harness.serving.server import background
 from harness.store import Store
@@ -73,7 +73,7 @@ def right_replies(file: Path) -> dict[tuple[str, str], str]:
     """What the rule itself says to each prompt of an experiment, by language and example."""
     experiment = load_experiment(file)
     with Store() as store:
-        (plan,) = make_plan(experiment, load_blocks(experiment), store)
+        (plan,) = make_plan(prepare(experiment, store), store)
     return {
         (example.language, example.id): RULES["capitals"](cell.prompt(index).text)
         for cell in plan.cells

@@ -174,7 +174,7 @@ def test_unknown_prices_are_refused(harness: Harness, serve: Serve, tmp_path: Pa
     file = experiment(tmp_path, served.url)
     ran = harness("run", file, "--budget", "1")
     assert ran.code == 2
-    assert "nobody knows what 'A' may cost (no price of 'capitals' at 'priced'" in ran.err
+    assert "what 'A' may cost is unknown (no price of 'capitals' at 'priced'" in ran.err
     assert served.stats()["requests"] == 0
     assert harness("run", file, "--budget", "1", "--unpriced").code == 0
 

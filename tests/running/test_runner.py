@@ -18,8 +18,8 @@ import pytest
 from harness import compare, load_experiment, run
 from harness.errors import HarnessError, RunFolderError, StoreError, UsageError
 from harness.experiment import parse_experiment
-from harness.running.blocks import load_blocks
 from harness.running.planning import make_plan
+from harness.running.prepare import prepare
 from harness.store import Store
 from tests.conftest import Ran, Served
 
@@ -388,7 +388,7 @@ def test_systems_of_the_same_settings_share_a_loaded_model(tmp_path: Path) -> No
         }
     )
     with Store(tmp_path / "store.sqlite") as store:
-        plans = make_plan(experiment, load_blocks(experiment), store)
+        plans = make_plan(prepare(experiment, store), store)
     assert plans[0].backend is plans[1].backend
     assert plans[2].backend is not plans[0].backend
 
