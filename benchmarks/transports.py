@@ -90,18 +90,18 @@ def through_sdk(*, on_aiohttp: bool, raw: bool) -> Callable[..., Awaitable[None]
     return run
 
 
-async def wire(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
+async def transport_alone(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
     """This package's way to a server, and nothing around it."""
     from harness.models.hosted.openai_settings import OpenAISettings
-    from harness.models.hosted.transport import Wire, open_client
+    from harness.models.hosted.transport import Transport, open_sdk_client
 
-    wire = Wire(open_client(OpenAISettings(model="empty", base_url=url)))
+    transport = Transport(open_sdk_client(OpenAISettings(model="empty", base_url=url)))
 
     async def send(body: dict[str, Any]) -> str:
-        return (await wire.post("/chat/completions", body, 120.0)).content.decode()
+        return (await transport.post("/chat/completions", body, 120.0)).content.decode()
 
     await pooled(requests, send, in_flight)
-    await wire.aclose()
+    await transport.aclose()
 
 
 async def harness_backend(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
@@ -128,7 +128,7 @@ WAYS: dict[str, Callable[..., Awaitable[None]]] = {
     "SDK on aiohttp": through_sdk(on_aiohttp=True, raw=False),
     "SDK on aiohttp, raw responses": through_sdk(on_aiohttp=True, raw=True),
     "harness.models.hosted.client": harness_backend,
-    "harness.models.hosted.transport": wire,
+    "harness.models.hosted.transport": transport_alone,
     "bare aiohttp": raw_aiohttp,
 }
 

@@ -24,9 +24,11 @@ from harness.models.batches import (
     UnknownBatchError,
     pause,
 )
-from harness.models.hosted import failures, secrets
+from harness.models.hosted import failures
+from harness.models.hosted.credentials import read_api_key
 from harness.models.hosted.openai_settings import OpenAISettings
-from harness.models.hosted.transport import encode, find_key, open_client
+from harness.models.hosted.redaction import known_secrets, redact, redact_line
+from harness.models.hosted.transport import encode_body, open_sdk_client
 from harness.models.pace.calls import RetryableError
 from harness.models.replies import is_answer
 from harness.records import Failure
@@ -63,10 +65,10 @@ class BatchAPI:
 
         self._settings = settings
         self.poll_s = settings.poll_s
-        self._secrets = secrets.secrets(find_key(settings))
-        self._stored_secrets = secrets.secrets(find_key(settings), stored=True)
+        self._secrets = known_secrets(read_api_key(settings))
+        self._answer_secrets = known_secrets(read_api_key(settings), for_answers=True)
         timeout = httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
-        self._client = open_client(settings, httpx2.AsyncClient(timeout=timeout))
+        self._client = open_sdk_client(settings, httpx2.AsyncClient(timeout=timeout))
 
     @classmethod
     def at(cls, address: Address) -> BatchAPI:
@@ -103,7 +105,7 @@ class BatchAPI:
         Raises:
             ValueError: UTF-8 cannot hold it.
         """
-        return encode({"custom_id": key, "method": "POST", "url": url, "body": body}) + b"\n"
+        return encode_body({"custom_id": key, "method": "POST", "url": url, "body": body}) + b"\n"
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -144,7 +146,7 @@ class BatchAPI:
                 raise BatchThrottledError(self._refusal(again.message), again) from None
             raise self._unsure(again.message) from None
         except APIConnectionError as error:
-            raise self._unsure(self._clean(failures.transport(error))) from None
+            raise self._unsure(self._redact(failures.describe_transport_error(error))) from None
         return self._remote(made)
 
     async def find(
@@ -222,18 +224,16 @@ class BatchAPI:
             return None
         if not isinstance(response, Mapping):
             said = error if isinstance(error, Mapping) else {}
-            return key, Unanswered(self._clean(f"{said.get('code')}: {said.get('message')}"))
+            return key, Unanswered(self._redact(f"{said.get('code')}: {said.get('message')}"))
         status, body = response.get("status_code"), response.get("body")
         if not isinstance(status, int) or not 100 <= status <= 599:
-            return key, Unanswered(self._clean(f"no HTTP status: {line[:200]!r}"))
+            return key, Unanswered(self._redact(f"no HTTP status: {line[:200]!r}"))
         if status != 200:
             return key, self._failure(status, body)
         if not isinstance(body, Mapping) or not is_answer(body):
-            return key, Unanswered(self._clean(f"HTTP 200, but no completion: {body}"), 200)
+            return key, Unanswered(self._redact(f"HTTP 200, but no completion: {body}"), 200)
         text = json.dumps(body, ensure_ascii=False)
-        for secret in self._stored_secrets:
-            text = text.replace(secret, secrets.HIDDEN)
-        return key, BatchResponse(body, text)
+        return key, BatchResponse(body, redact(text, self._answer_secrets))
 
     def _failure(self, status: int, body: Any) -> Failure | Unanswered:
         import httpx2
@@ -242,7 +242,7 @@ class BatchAPI:
         request = httpx2.Request("POST", self._client.base_url)
         response = httpx2.Response(status, json=body, request=request)
         try:
-            return failures.read(
+            return failures.read_error(
                 self._client._make_status_error_from_response(response), self._secrets
             )
         except RetryableError as again:
@@ -258,7 +258,7 @@ class BatchAPI:
             except APIStatusError as error:
                 again = self._again(error)
             except (APIConnectionError, httpx2.TransportError) as error:
-                again = RetryableError(self._clean(failures.transport(error)))
+                again = RetryableError(self._redact(failures.describe_transport_error(error)))
             if attempt + 1 < ATTEMPTS:
                 await asyncio.sleep(pause(attempt, again))
         raise ProviderUnreachableError(self._refusal(again.message))
@@ -270,7 +270,7 @@ class BatchAPI:
             EndpointError: it is not.
         """
         try:
-            failure = failures.read(error, self._secrets)
+            failure = failures.read_error(error, self._secrets)
         except RetryableError as again:
             return again
         raise (UnknownBatchError if error.status_code == 404 else EndpointError)(
@@ -304,15 +304,15 @@ class BatchAPI:
         if first is not None and first.line is not None:
             said += f" (line {first.line})"
         return RemoteBatch(
-            self._clean(batch.id),
-            self._clean(batch.status),
+            self._redact(batch.id),
+            self._redact(batch.status),
             None if counts is None else counts.completed,
             None if counts is None else counts.failed,
             batch.output_file_id or None,
             batch.error_file_id or None,
-            self._clean(said),
+            self._redact(said),
             None if first is None else first.code,
         )
 
-    def _clean(self, message: str) -> str:
-        return secrets.clean(message, self._secrets)
+    def _redact(self, message: str) -> str:
+        return redact_line(message, self._secrets)

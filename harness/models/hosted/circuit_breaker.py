@@ -1,76 +1,82 @@
-"""How a server takes to a system's calls: one by one, or none of them.
+"""The circuit breaker of one system: it opens when no further call can succeed.
 
-Knows nothing of HTTP but status codes.
+It knows nothing of HTTP but status codes.
 """
 
 from __future__ import annotations
 
-from harness.models.hosted.failures import Refused
+from harness.models.hosted.failures import SystemWideFailure
 from harness.records import Answer, Failure
 
-# Codes for a request that is not as the endpoint wants it, perhaps like all others of the system.
-_REJECTED = frozenset({400, 422})
-_AT_LEAST = 8
+# Statuses of a malformed request. All requests of a system may be malformed in the same way.
+_MALFORMED = frozenset({400, 422})
+_LEAST_THRESHOLD = 8
 
 
-class Standing:
-    """Whether to go on, from what came of a system's calls, of so many ``attempts``, so far.
+class CircuitBreaker:
+    """Decides from the outcomes of a system's calls whether more are sent.
 
-    A :class:`Refused` before any answer settles it. So does an unbroken row, a quarter as long as
-    calls may be in flight (8 at least): before any answer of requests rejected as malformed, and
-    after answers of :class:`Refused` ones, a key that has expired, an account that is empty; and
-    at any time of calls none of whose attempts had a response, with nothing between them that a
-    server said. Prompts that are too long, or filtered, say nothing of the others.
+    It opens
+
+    - before any answer, at the first :class:`SystemWideFailure`;
+    - before any answer, when the number of malformed requests reaches the threshold;
+    - after answers, when the number of system-wide failures since the last answer reaches the
+      threshold: a key may expire, an account may run empty;
+    - at any time, when no attempt of that many consecutive calls had a response.
+
+    The threshold is a quarter of ``concurrency``, at least 8. An answer resets all counters. A
+    prompt that is too long or filtered says nothing about other prompts and is not counted.
     """
 
-    def __init__(self, in_flight: int, attempts: int) -> None:
-        self.answers = 0
-        #: The first refusal since the last answer.
-        self.refusal: Failure | None = None
-        #: The first call without a response since the last with one.
-        self.silence: Failure | None = None
-        self._attempts = attempts
-        self._many = max(_AT_LEAST, in_flight // 4)
-        self._row = 0
-        self._silent = 0
+    def __init__(self, concurrency: int, max_attempts: int) -> None:
+        #: The number of answers so far.
+        self.answer_count = 0
+        #: Since the last answer: the first system-wide failure, else the first malformed request.
+        self.rejection: Failure | None = None
+        #: Since the last response: the first call without one.
+        self.no_response: Failure | None = None
+        self._max_attempts = max_attempts
+        self._threshold = max(_LEAST_THRESHOLD, concurrency // 4)
+        self._consecutive_rejections = 0
+        self._consecutive_without_response = 0
 
-    def note(self, outcome: Answer | Failure) -> None:
-        """Take in what came of a call, in the order of completion."""
-        if isinstance(outcome, Failure) and self._is_silence(outcome):
-            self._silent += 1
-            self.silence = self.silence or outcome
+    def record(self, outcome: Answer | Failure) -> None:
+        """Record the outcome of a call. To be called in the order of completion."""
+        if isinstance(outcome, Failure) and self._is_without_response(outcome):
+            self._consecutive_without_response += 1
+            self.no_response = self.no_response or outcome
             return
         if isinstance(outcome, Answer) or outcome.status_code is not None:
-            self._silent, self.silence = 0, None
+            self._consecutive_without_response, self.no_response = 0, None
         if isinstance(outcome, Answer):
-            self.answers += 1
-            self._row, self.refusal = 0, None
-        elif self.doubts(outcome):
-            self._row += 1
-            if self.refusal is None or not isinstance(self.refusal, Refused):
-                self.refusal = outcome
+            self.answer_count += 1
+            self._consecutive_rejections, self.rejection = 0, None
+        elif self.may_concern_all(outcome):
+            self._consecutive_rejections += 1
+            if self.rejection is None or not isinstance(self.rejection, SystemWideFailure):
+                self.rejection = outcome
 
-    def doubts(self, failure: Failure) -> bool:
-        """Whether a failure may be every call's."""
-        if isinstance(failure, Refused) or self._is_silence(failure):
+    def may_concern_all(self, failure: Failure) -> bool:
+        """Whether every other call of the system may fail for the same reason."""
+        if isinstance(failure, SystemWideFailure) or self._is_without_response(failure):
             return True
         return (
-            not self.answers
-            and failure.status_code in _REJECTED
+            not self.answer_count
+            and failure.status_code in _MALFORMED
             and not (failure.too_long or failure.filtered)
         )
 
     @property
-    def refused(self) -> bool:
-        """Whether every call is refused, as far as one can tell."""
-        at_once = isinstance(self.refusal, Refused) and not self.answers
-        return at_once or self._row >= self._many or self.gone
+    def is_open(self) -> bool:
+        """Whether no more calls are to be sent."""
+        at_once = isinstance(self.rejection, SystemWideFailure) and not self.answer_count
+        return at_once or self._consecutive_rejections >= self._threshold or self.server_is_gone
 
     @property
-    def gone(self) -> bool:
-        """Whether there is no server any more, as far as one can tell."""
-        return self._silent >= self._many
+    def server_is_gone(self) -> bool:
+        """Whether it is open because the server no longer responds."""
+        return self._consecutive_without_response >= self._threshold
 
-    def _is_silence(self, failure: Failure) -> bool:
-        unheard = failure.status_code is None and failure.attempts >= self._attempts
-        return unheard and not isinstance(failure, Refused)
+    def _is_without_response(self, failure: Failure) -> bool:
+        exhausted = failure.status_code is None and failure.attempts >= self._max_attempts
+        return exhausted and not isinstance(failure, SystemWideFailure)

@@ -1,7 +1,7 @@
-"""What a server says when it does not answer, and whether asking again may help.
+"""What an error response means, and whether another attempt may succeed.
 
-Codes: https://platform.openai.com/docs/guides/error-codes. Messages come from the server, so they
-are shown as one line, without control characters and without anything that looks like a key.
+Codes: https://platform.openai.com/docs/guides/error-codes. The server's message is shown to the
+user as one line, without control characters and without anything that looks like a key.
 """
 
 from __future__ import annotations
@@ -13,62 +13,65 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.models.hosted.headers import read_retry_after
-from harness.models.hosted.secrets import clean
+from harness.models.hosted.redaction import redact_line
 from harness.models.pace.calls import RetryableError
 from harness.records import Failure
 
 if TYPE_CHECKING:
     from openai import APIStatusError
 
-# Four-hundreds that are worth another attempt; five-hundreds all are.
-_AGAIN = frozenset({408, 409, 429})
+# The 4xx statuses that are retried; every 5xx is.
+_RETRYABLE = frozenset({408, 409, 429})
 _TOO_LONG_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _TOO_LONG = re.compile(r"context (?:length|window|size)|maximum (?:context|sequence) length", re.I)
 _FILTERED_CODES = frozenset({"content_filter", "content_policy_violation"})
 # The key, the account, the model or the address is wrong, or the server has moved.
-_CONCERNS_ALL = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404})
-# Comes as a 429, but no waiting helps against it.
-_QUOTA = "insufficient_quota"
+_SYSTEM_WIDE = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404})
+# The code of a 429 for an empty account, which no waiting helps.
+_EMPTY_ACCOUNT = "insufficient_quota"
 _UNSUPPORTED_CODES = frozenset({"unsupported_parameter", "unsupported_value"})
 _UNSUPPORTED = re.compile(r"\bunsupported (?:parameter|value): '([\w.]{1,60})'", re.I | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Failure):
+class SystemWideFailure(Failure):
     """A failure that every other call of the system would meet as well.
 
-    ``parameter`` is the one that the endpoint does not take, where that is the reason;
-    ``retry_after_s`` the seconds for which it is out of service.
+    ``parameter`` names the one that the endpoint does not accept, if that is the cause (empty if
+    the server does not name it). ``retry_after_s`` is the time until the server is in service
+    again, in seconds.
     """
 
     parameter: str | None = None
     retry_after_s: float | None = None
 
 
-def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
-    """The failure that a status code means, if it is final.
+def read_error(error: APIStatusError, secrets: Iterable[str]) -> Failure:
+    """The final failure that an error response means.
 
     Raises:
-        RetryableError: it is not.
+        RetryableError: it is not final.
     """
     status = error.status_code
     body = error.body
-    said = body.get("message") if isinstance(body, Mapping) else None
+    text = body.get("message") if isinstance(body, Mapping) else None
     if 300 <= status < 400:
-        said = f"moved to {error.response.headers.get('location', 'nowhere')}"
-    message = clean(
-        f"HTTP {status}: {said if isinstance(said, str) else error.response.text}", hidden
+        text = f"moved to {error.response.headers.get('location', 'nowhere')}"
+    message = redact_line(
+        f"HTTP {status}: {text if isinstance(text, str) else error.response.text}", secrets
     )
-    # A server may put anything there.
+    # A server may put a value of any type there.
     codes = {code for code in (error.code, error.type) if isinstance(code, str)}
-    if status in _CONCERNS_ALL or _QUOTA in codes:
-        return Refused(message, status)
-    if status in _AGAIN or status >= 500:
+    if status in _SYSTEM_WIDE or _EMPTY_ACCOUNT in codes:
+        return SystemWideFailure(message, status)
+    if status in _RETRYABLE or status >= 500:
         raise RetryableError(message, status, read_retry_after(error.response.headers)) from None
     unsupported = _UNSUPPORTED.search(message)
     if status == 400 and (unsupported or codes & _UNSUPPORTED_CODES):
-        named = unsupported[1] if unsupported else error.param
-        return Refused(message, status, parameter=named if isinstance(named, str) else "")
+        parameter = unsupported[1] if unsupported else error.param
+        return SystemWideFailure(
+            message, status, parameter=parameter if isinstance(parameter, str) else ""
+        )
     return Failure(
         message,
         status,
@@ -77,21 +80,21 @@ def read(error: APIStatusError, hidden: Iterable[str]) -> Failure:
     )
 
 
-def out_of_service(again: RetryableError) -> Refused:
-    """The failure of a call that may be made again, but after longer than a run waits."""
-    assert again.retry_after_s is not None
-    message = f"out of service for {duration(again.retry_after_s)}: {again.message}"
-    return Refused(message, again.status_code, retry_after_s=again.retry_after_s)
+def out_of_service(error: RetryableError) -> SystemWideFailure:
+    """The failure for a server that asks for a longer pause than a run makes."""
+    assert error.retry_after_s is not None
+    message = f"out of service for {format_duration(error.retry_after_s)}: {error.message}"
+    return SystemWideFailure(message, error.status_code, retry_after_s=error.retry_after_s)
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the words of whoever waits for so long: ``25 minutes``, ``3 hours``."""
+def format_duration(seconds: float) -> str:
+    """Seconds as a user reads them, rounded up: ``25 minutes``, ``3 hours``."""
     minutes = math.ceil(seconds / 60)
     return f"{minutes} minutes" if minutes < 120 else f"{math.ceil(seconds / 3600)} hours"
 
 
-def transport(error: BaseException) -> str:
-    """Why no response came, in the words of whoever noticed first."""
+def describe_transport_error(error: BaseException) -> str:
+    """Why there was no response, from the innermost cause."""
     if not hasattr(error, "request") and isinstance(error, TimeoutError):
         return "no complete answer within timeout_s"
     while error.__cause__ is not None:
@@ -99,8 +102,8 @@ def transport(error: BaseException) -> str:
     return f"no complete answer: {type(error).__name__}: {error}"
 
 
-def may_have_arrived(error: BaseException) -> bool:
-    """Whether a server may have answered, and charged, a request of which no response came."""
+def may_have_been_charged(error: BaseException) -> bool:
+    """Whether the server may have received, and charged, a request that had no response."""
     from aiohttp import (
         ClientConnectorError,
         ClientHttpProxyError,

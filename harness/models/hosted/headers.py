@@ -1,10 +1,11 @@
-"""What a response's headers say of limits, and of when to come back.
+"""The headers of a response that announce limits and pauses.
 
 Formats: ``x-ratelimit-*``, https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
 (durations as ``1s``, ``6m0s``, ``120ms``), https://console.groq.com/docs/rate-limits (the same,
-``2m59.56s``), Azure OpenAI (plain seconds), and servers that give the moment of the reset as an
-RFC 3339 date; ``Retry-After``, RFC 9110, section 10.2.3, and OpenAI's ``retry-after-ms``. What does
-not read as any of these, or is out of all proportion, is passed over.
+``2m59.56s``), Azure OpenAI (plain seconds), and servers that give the time of the reset as an
+RFC 3339 date; ``Retry-After``, RFC 9110, section 10.2.3, and OpenAI's ``retry-after-ms``.
+
+A value of any other form, or one too large to be meant, is ignored.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ _DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 _COUNT = re.compile(r"\d{1,15}", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?", re.ASCII)
 _LONGEST_TEXT = 60
-# No limit is counted over more than a day; a longer reset is a moment in other words, or a slip.
+# No limit covers more than a day. A larger number is an absolute time, or an error.
 _LONGEST_RESET_S = 86400.0
 
 
 def read_quota(headers: Mapping[str, str]) -> ServerQuota | None:
-    """What ``x-ratelimit-*`` headers say; ``None`` where there are none that can be read."""
-    requests, tokens = (_limit(headers, kind) for kind in ("requests", "tokens"))
+    """The limits in the ``x-ratelimit-*`` headers; ``None`` if none of them can be read."""
+    requests, tokens = (_read_limit(headers, kind) for kind in ("requests", "tokens"))
     if requests == tokens == (None, None, None):
         return None
     return ServerQuota(
@@ -44,21 +45,23 @@ def read_quota(headers: Mapping[str, str]) -> ServerQuota | None:
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a response asks to wait, ``None`` where it does not say so in earnest.
+    """The pause that a response asks for, in seconds; ``None`` if it names none that can be read.
 
-    ``retry-after-ms`` wins over ``retry-after`` in seconds or as a date. A date is taken from the
-    response's own date, so that a clock that is wrong here does not matter.
+    ``retry-after-ms`` takes precedence over ``retry-after``, which is in seconds or a date. A date
+    is compared with the response's own ``Date``, so that a wrong local clock does no harm.
     """
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         if _NUMBER.fullmatch(value):
             return float(value) / unit
-    moment = _http_date(headers.get("retry-after", ""))
-    return None if moment is None else max(0.0, moment - _now(headers))
+    end = _http_date(headers.get("retry-after", ""))
+    return None if end is None else max(0.0, end - _now(headers))
 
 
-def _limit(headers: Mapping[str, str], kind: str) -> tuple[int | None, float | None, int | None]:
-    """Remaining, seconds to the reset, and the limit itself."""
+def _read_limit(
+    headers: Mapping[str, str], kind: str
+) -> tuple[int | None, float | None, int | None]:
+    """What remains, the seconds until the reset, and the limit itself."""
     remaining = headers.get(f"x-ratelimit-remaining-{kind}")
     limit = headers.get(f"x-ratelimit-limit-{kind}")
     reset = headers.get(f"x-ratelimit-reset-{kind}")
@@ -84,19 +87,19 @@ def _seconds(value: str, headers: Mapping[str, str]) -> float | None:
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
     else:
         try:
-            moment = datetime.fromisoformat(value)
+            reset_at = datetime.fromisoformat(value)
         except ValueError:
             return None
-        if moment.tzinfo is None:
+        if reset_at.tzinfo is None:
             return None
-        seconds = max(0.0, moment.timestamp() - _now(headers))
+        seconds = max(0.0, reset_at.timestamp() - _now(headers))
     return seconds if seconds <= _LONGEST_RESET_S else None
 
 
 def _now(headers: Mapping[str, str]) -> float:
-    """The time by the server's clock, else by this one's."""
-    sent = _http_date(headers.get("date", ""))
-    return time.time() if sent is None else sent
+    """Seconds since 1970 by the server's clock, otherwise by the local one."""
+    server_time = _http_date(headers.get("date", ""))
+    return time.time() if server_time is None else server_time
 
 
 def _http_date(value: str) -> float | None:

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from harness.errors import EndpointError
-from harness.models.hosted.failures import Refused
+from harness.models.hosted.failures import SystemWideFailure
 from harness.records import Answer, Failure
 from tests.helpers.hosted_backend import (
     after,
@@ -106,7 +106,7 @@ def test_a_retry_after_of_hours_fails_the_call_and_not_the_weekend() -> None:
 
     outcomes = run(handler, 3, concurrency=1)
     assert [isinstance(outcomes[n], Answer) for n in range(3)] == [True, False, True]
-    assert outcomes[1] == Refused(
+    assert outcomes[1] == SystemWideFailure(
         "out of service for 24 hours: HTTP 429: tomorrow", 429, retry_after_s=86400.0
     )
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, held against the openai SDK's own requests."""
+"""Requests on the wire, compared with the openai SDK's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.errors import EndpointError, UsageError
 from harness.models import open_backend, settings_for
 from harness.models.hosted.client import OpenAIBackend
 from harness.models.hosted.openai_settings import OpenAISettings
-from harness.models.hosted.transport import Wire, _encode, find_proxy, open_client
+from harness.models.hosted.transport import Transport, _encode, find_proxy, open_sdk_client
 from harness.records import Answer, Failure, Prompt, Request
 from tests.helpers.loopback_server import Handler, completion, handled_by
 
@@ -66,7 +66,7 @@ async def _drain(backend: OpenAIBackend, count: int = 1) -> list[Answer | Failur
 async def _through_sdk(settings: OpenAISettings, body: dict[str, Any]) -> None:
     import openai
 
-    client = open_client(settings, openai.DefaultAioHttpClient())
+    client = open_sdk_client(settings, openai.DefaultAioHttpClient())
     call: Callable[..., Awaitable[Any]]
     call = client.chat.completions.create if "messages" in body else client.completions.create
     known = {"model", "messages", "prompt", "temperature", "top_p", "stop", "max_tokens"}
@@ -112,11 +112,11 @@ def test_requests_are_those_of_the_sdk(
         async with handled_by(handler) as url:
             settings = _settings(url, **values)
             await _through_sdk(settings, body)
-            wire = Wire(open_client(settings))
+            transport = Transport(open_sdk_client(settings))
             path = "/chat/completions" if "messages" in body else "/completions"
             for _ in range(2):
-                assert (await wire.post(path, body, 17.5)).status == 200
-            await wire.aclose()
+                assert (await transport.post(path, body, 17.5)).status == 200
+            await transport.aclose()
 
     asyncio.run(main())
     sdk, first, second = got
@@ -339,17 +339,17 @@ def test_an_endless_response_is_not_read_to_its_end() -> None:
 def test_systems_share_a_line_where_server_and_key_are_the_same() -> None:
     first = _backend("http://h/v1", concurrency=3)
     same = _backend("http://H:80/v1/", (first,), model="other", provider="lab", temperature=1.0)
-    assert same.line is first.line
+    assert same.connection is first.connection
     for other in (
         _backend("http://h/v2", (first,)),
         _backend("http://h/v1", (first,), api_key_env="ANOTHER"),
         _backend("http://h/v1", (first,), provider="azure", api_version="1"),
     ):
-        assert other.line is not first.line
+        assert other.connection is not first.connection
     scripted = open_backend(settings_for("scripted", {}))
     backend = open_backend(_settings("http://h/v1"), peers=[scripted, first])
     assert isinstance(backend, OpenAIBackend)
-    assert backend.line is first.line
+    assert backend.connection is first.connection
 
 
 def test_a_line_lives_longer_than_an_event_loop() -> None:
@@ -412,9 +412,9 @@ def test_nothing_that_is_shown_holds_the_key(monkeypatch: pytest.MonkeyPatch) ->
         async with handled_by(handler) as url:
             backend = _backend(url)
             await _drain(backend)
-            wire = backend.line.wire(backend)
-            shown = repr(backend) + repr(backend.line) + repr(wire)
-            shown += "".join(map(repr, vars(wire).values()))
+            transport = backend.connection.open(backend)
+            shown = repr(backend) + repr(backend.connection) + repr(transport)
+            shown += "".join(map(repr, vars(transport).values()))
             await backend.aclose()
             return shown
 
