@@ -1,7 +1,8 @@
-"""OpenAI's Batch API on the wire: files of requests in, files of answers out, at half the price.
+"""A client of OpenAI's Batch API: files of requests in, files of answers out, at half the price.
 
-Format: https://platform.openai.com/docs/guides/batch and ``/docs/api-reference/batch``. Calls are
-few and files large, so the SDK makes them itself; files are streamed to and from the disk.
+Format: https://platform.openai.com/docs/guides/batch and ``/docs/api-reference/batch``. There are
+few calls and they carry large files, so the SDK's own transport is used. Files are streamed to and
+from the disk.
 """
 
 from __future__ import annotations
@@ -40,24 +41,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
-_NONCE = "harness"
-_CONNECT_S = 10.0
-# A listing begins with the newest batch; how much the provider's clock may differ from ours.
-_CLOCKS_APART_S = 86_400.0
-# Between two bytes: a provider takes its time with a large file.
+# The key of a batch's metadata under which our own name for the batch, its nonce, is stored.
+_NONCE_KEY = "harness"
+_CONNECT_TIMEOUT_S = 10.0
+# How far the provider's clock may differ from ours.
+_MOST_CLOCK_SKEW_S = 86_400.0
+# The longest time between two bytes. A provider may be slow with a large file.
 _FILE_TIMEOUT_S = 600.0
 
 
 class BatchAPI:
-    """One provider's Batch API. Of one event loop; close it.
+    """A client of one provider's Batch API. It belongs to one event loop and has to be closed.
 
-    Calls are made again after transport errors, 429 and 5xx, but for :meth:`create`: whether it
-    was heard has to be looked up first, with :meth:`find`.
+    Calls are retried after transport errors, 429 and 5xx, except :meth:`create`. The provider may
+    have made the batch without our knowledge, which :meth:`find` has to tell first.
 
     Raises:
-        CredentialsError: a key is needed and not there.
-        EndpointError: from every method, what the provider refuses.
+        CredentialsError: a key is needed and there is none.
+        EndpointError: from every method, if the provider rejects the call.
     """
 
     def __init__(self, settings: OpenAISettings) -> None:
@@ -67,7 +68,9 @@ class BatchAPI:
         self.poll_s = settings.poll_s
         self._secrets = known_secrets(read_api_key(settings))
         self._answer_secrets = known_secrets(read_api_key(settings), for_answers=True)
-        timeout = httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
+        timeout = httpx2.Timeout(
+            settings.timeout_s, connect=min(_CONNECT_TIMEOUT_S, settings.timeout_s)
+        )
         self._client = open_sdk_client(settings, httpx2.AsyncClient(timeout=timeout))
 
     @classmethod
@@ -84,7 +87,7 @@ class BatchAPI:
         )
 
     def address(self, family: str) -> Address:
-        """Where requests of a family go, as the store notes it."""
+        """Where requests of a family (``chat.completions``) go, as the store records it."""
         settings = self._settings
         azure = settings.provider == "azure"
         path = "/" + family.replace(".", "/")
@@ -100,10 +103,10 @@ class BatchAPI:
 
     @staticmethod
     def line(key: str, url: str, body: Mapping[str, Any]) -> bytes:
-        """A request as a line of a batch's file.
+        """A request as a line of a batch's input file.
 
         Raises:
-            ValueError: UTF-8 cannot hold it.
+            ValueError: UTF-8 cannot represent it.
         """
         return encode_body({"custom_id": key, "method": "POST", "url": url, "body": body}) + b"\n"
 
@@ -113,93 +116,102 @@ class BatchAPI:
 
     async def upload(self, file: IO[bytes]) -> str:
         """Send a file of requests; returns its id."""
-        named = ("requests.jsonl", file)
 
         async def send(client: AsyncOpenAI) -> str:
             file.seek(0)
-            files = client.files
-            return (await files.create(file=named, purpose="batch", timeout=_FILE_TIMEOUT_S)).id
+            uploaded = await client.files.create(
+                file=("requests.jsonl", file), purpose="batch", timeout=_FILE_TIMEOUT_S
+            )
+            return uploaded.id
 
-        return await self._persist(send)
+        return await self._call_with_retries(send)
 
     async def create(self, file: str, url: str, nonce: str) -> RemoteBatch:
-        """Ask once for a batch of an uploaded file.
+        """Ask for a batch of an uploaded file, without retries.
 
         ``nonce`` is our own name for it, which no other batch has.
 
         Raises:
-            BatchThrottledError: none was made.
-            BatchUncertainError: one may have been made; to be looked for by its nonce.
+            BatchThrottledError: no batch was made.
+            BatchUncertainError: a batch may have been made; :meth:`find` tells by its nonce.
         """
         from openai import APIConnectionError, APIStatusError
 
         try:
-            made = await self._client.batches.create(
+            batch = await self._client.batches.create(
                 input_file_id=file,
                 endpoint=url,  # type: ignore[arg-type]
                 completion_window="24h",
-                metadata={_NONCE: nonce},
+                metadata={_NONCE_KEY: nonce},
             )
         except APIStatusError as error:
-            again = self._again(error)
+            retryable = self._as_retryable(error)
             if error.status_code == 429:
-                raise BatchThrottledError(self._refusal(again.message), again) from None
-            raise self._unsure(again.message) from None
+                message = self._unreachable_message(retryable.message)
+                raise BatchThrottledError(message, retryable) from None
+            raise self._uncertain(retryable.message) from None
         except APIConnectionError as error:
-            raise self._unsure(self._redact(failures.describe_transport_error(error))) from None
-        return self._remote(made)
+            message = self._redact(failures.describe_transport_error(error))
+            raise self._uncertain(message) from None
+        return self._remote_batch(batch)
 
     async def find(
         self, nonce: str, *, since: float, kept: str | None = None
     ) -> RemoteBatch | None:
-        """The batch that was made under our own name at this time (since 1970) or later, if any.
+        """The batch with this nonce that was made at ``since`` (seconds since 1970) or later.
 
-        Should there be several, all but one are cancelled: but ``kept``, or the oldest, which
-        others may have adopted already. A list may lack what was made some seconds ago.
+        If there are several, all but one are cancelled. The one left is ``kept``, otherwise the
+        oldest: another process may have adopted it already. ``None``: there is none, though a
+        batch made some seconds ago may be missing from the provider's list.
         """
 
-        async def look(client: AsyncOpenAI) -> list[Batch]:
-            found = []
+        async def list_batches(client: AsyncOpenAI) -> list[Batch]:
+            batches = []
+            # The list begins with the newest.
             async for batch in client.batches.list(limit=100):
-                if batch.created_at < since - _CLOCKS_APART_S:
+                if batch.created_at < since - _MOST_CLOCK_SKEW_S:
                     break
-                if (batch.metadata or {}).get(_NONCE) == nonce:
-                    found.append(batch)
-            # The newest are listed first, with times in whole seconds.
-            found.reverse()
-            found.sort(key=lambda batch: batch.created_at)
-            return found
+                if (batch.metadata or {}).get(_NONCE_KEY) == nonce:
+                    batches.append(batch)
+            # Times are in whole seconds, so the list's own order decides between equal ones.
+            batches.reverse()
+            batches.sort(key=lambda batch: batch.created_at)
+            return batches
 
-        found = await self._persist(look)
-        if kept is None and found:
-            kept = found[0].id
-        for spare in (batch for batch in found if batch.id != kept):
-            # One that has ended is not cancelled any more.
+        batches = await self._call_with_retries(list_batches)
+        if kept is None and batches:
+            kept = batches[0].id
+        for spare in (batch for batch in batches if batch.id != kept):
+            # A batch that has ended cannot be cancelled any more.
             with suppress(EndpointError):
                 await self.cancel(spare.id)
-        return next((self._remote(batch) for batch in found if batch.id == kept), None)
+        return next((self._remote_batch(batch) for batch in batches if batch.id == kept), None)
 
     async def look(self, batch: str) -> RemoteBatch:
-        """What has become of a batch.
+        """The present state of a batch.
 
         Raises:
             UnknownBatchError: the provider does not know it, at least not with this key.
         """
-        return self._remote(await self._persist(lambda client: client.batches.retrieve(batch)))
+        return self._remote_batch(
+            await self._call_with_retries(lambda client: client.batches.retrieve(batch))
+        )
 
     async def cancel(self, batch: str) -> RemoteBatch:
-        """Ask for a batch to be stopped; what it has answered by then is paid for.
+        """Ask for a batch to be stopped. Requests answered by then are paid for.
 
         Raises:
             UnknownBatchError: as for :meth:`look`.
         """
-        return self._remote(await self._persist(lambda client: client.batches.cancel(batch)))
+        return self._remote_batch(
+            await self._call_with_retries(lambda client: client.batches.cancel(batch))
+        )
 
     async def download(self, file: str, into: IO[bytes]) -> None:
-        """Fetch a file, from its first byte to its last.
+        """Write a whole file of the provider into ``into``, which is then at its start.
 
         Raises:
-            UnknownBatchError: it is not there any more.
+            UnknownBatchError: the file no longer exists.
         """
 
         async def fetch(client: AsyncOpenAI) -> None:
@@ -210,11 +222,14 @@ class BatchAPI:
                 async for part in response.iter_bytes():
                     into.write(part)
 
-        await self._persist(fetch)
+        await self._call_with_retries(fetch)
         into.seek(0)
 
     def read(self, line: bytes) -> tuple[str, BatchResponse | Failure | Unanswered] | None:
-        """What a line of an output or error file says of which request; ``None``: nothing."""
+        """The key and the outcome of a request, from a line of an output or error file.
+
+        ``None``: the line holds no outcome.
+        """
         try:
             row = json.loads(line)
             key, response, error = row["custom_id"], row.get("response"), row.get("error")
@@ -223,8 +238,8 @@ class BatchAPI:
         if not isinstance(key, str):
             return None
         if not isinstance(response, Mapping):
-            said = error if isinstance(error, Mapping) else {}
-            return key, Unanswered(self._redact(f"{said.get('code')}: {said.get('message')}"))
+            details = error if isinstance(error, Mapping) else {}
+            return key, Unanswered(self._redact(f"{details.get('code')}: {details.get('message')}"))
         status, body = response.get("status_code"), response.get("body")
         if not isinstance(status, int) or not 100 <= status <= 599:
             return key, Unanswered(self._redact(f"no HTTP status: {line[:200]!r}"))
@@ -238,17 +253,17 @@ class BatchAPI:
     def _failure(self, status: int, body: Any) -> Failure | Unanswered:
         import httpx2
 
-        # As the SDK would have met it on a call of its own.
+        # Read it as the response of a live call.
         request = httpx2.Request("POST", self._client.base_url)
         response = httpx2.Response(status, json=body, request=request)
         try:
             return failures.read_error(
                 self._client._make_status_error_from_response(response), self._secrets
             )
-        except RetryableError as again:
-            return Unanswered(again.message, status)
+        except RetryableError as error:
+            return Unanswered(error.message, status)
 
-    async def _persist(self, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
+    async def _call_with_retries(self, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         import httpx2
         from openai import APIConnectionError, APIStatusError
 
@@ -256,53 +271,53 @@ class BatchAPI:
             try:
                 return await call(self._client)
             except APIStatusError as error:
-                again = self._again(error)
+                retryable = self._as_retryable(error)
             except (APIConnectionError, httpx2.TransportError) as error:
-                again = RetryableError(self._redact(failures.describe_transport_error(error)))
+                message = self._redact(failures.describe_transport_error(error))
+                retryable = RetryableError(message)
             if attempt + 1 < ATTEMPTS:
-                await asyncio.sleep(pause(attempt, again))
-        raise ProviderUnreachableError(self._refusal(again.message))
+                await asyncio.sleep(pause(attempt, retryable))
+        raise ProviderUnreachableError(self._unreachable_message(retryable.message))
 
-    def _again(self, error: APIStatusError) -> RetryableError:
-        """Why a call is to be made again.
+    def _as_retryable(self, error: APIStatusError) -> RetryableError:
+        """The error of a call that may be retried.
 
         Raises:
-            EndpointError: it is not.
+            EndpointError: it may not.
         """
         try:
             failure = failures.read_error(error, self._secrets)
-        except RetryableError as again:
-            return again
-        raise (UnknownBatchError if error.status_code == 404 else EndpointError)(
-            self._told(failure.message)
-        )
+        except RetryableError as retryable:
+            return retryable
+        kind = UnknownBatchError if error.status_code == 404 else EndpointError
+        raise kind(self._rejected_message(failure.message))
 
-    def _refusal(self, message: str) -> str:
+    def _unreachable_message(self, reason: str) -> str:
         settings = self._settings
         return (
-            f"The Batch API of {settings.endpoint} gives no answer ({message.rstrip(' .:')}). Is "
+            f"The Batch API of {settings.endpoint} gives no answer ({reason.rstrip(' .:')}). Is "
             f"{settings.base_url} the right base_url, and is the server running?"
         )
 
-    def _unsure(self, message: str) -> BatchUncertainError:
-        return BatchUncertainError(
-            self._refusal(message) + " The next run looks whether it took the batch."
-        )
-
-    def _told(self, message: str) -> str:
+    def _rejected_message(self, reason: str) -> str:
         settings = self._settings
         return (
             f"The Batch API of {settings.endpoint} does not do as asked "
-            f"({message.rstrip(' .:')}). Check base_url ({settings.base_url}), the key in "
+            f"({reason.rstrip(' .:')}). Check base_url ({settings.base_url}), the key in "
             f'{settings.api_key_env} and the model\'s name; mode = "live" does without it.'
         )
 
-    def _remote(self, batch: Batch) -> RemoteBatch:
+    def _uncertain(self, reason: str) -> BatchUncertainError:
+        return BatchUncertainError(
+            self._unreachable_message(reason) + " The next run looks whether it took the batch."
+        )
+
+    def _remote_batch(self, batch: Batch) -> RemoteBatch:
         counts, errors = batch.request_counts, (batch.errors and batch.errors.data) or []
-        first = errors[0] if errors else None
-        said = "" if first is None else f"{first.code}: {first.message}"
-        if first is not None and first.line is not None:
-            said += f" (line {first.line})"
+        error = errors[0] if errors else None
+        reason = "" if error is None else f"{error.code}: {error.message}"
+        if error is not None and error.line is not None:
+            reason += f" (line {error.line})"
         return RemoteBatch(
             self._redact(batch.id),
             self._redact(batch.status),
@@ -310,8 +325,8 @@ class BatchAPI:
             None if counts is None else counts.failed,
             batch.output_file_id or None,
             batch.error_file_id or None,
-            self._redact(said),
-            None if first is None else first.code,
+            self._redact(reason),
+            None if error is None else error.code,
         )
 
     def _redact(self, message: str) -> str:
