@@ -1,4 +1,4 @@
-"""The experiment file's keys for hosted models. No SDK here: previews read them too."""
+"""The experiment file's keys for hosted models. The SDK is not imported: previews read them too."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from harness.models.protocol import CallSettings, RateLimits
 from harness.store.key import normalise_base_url
 
 OPENAI_URL = "https://api.openai.com/v1"
-# Written by the program itself into every request.
+# The program itself writes these into every request.
 _RESERVED = frozenset({"model", "messages", "prompt", "stream", "n"})
 
-#: What can be set by name, and left out with ``drop``.
+#: The parameters that can be set by name, and omitted with ``drop``.
 PARAMETERS = (
     "temperature",
     "max_tokens",
@@ -30,13 +30,13 @@ PARAMETERS = (
     "frequency_penalty",
     "presence_penalty",
 )
-# Names of models that think before they answer: they take no temperature, and their budget is
-# called max_completion_tokens (https://platform.openai.com/docs/guides/reasoning).
+# Names of reasoning models. They accept no temperature, and max_completion_tokens instead of
+# max_tokens (https://platform.openai.com/docs/guides/reasoning).
 _REASONING = re.compile(
     r"(?:.*/)?(?:ft:)?(?:o[1-9]\d*(?:[-:].*)?|gpt-5(?![\d.]*-chat)(?:[-.:].*)?)"
 )
 _ANSWER_TOKENS = 512
-# Thoughts take part of it.
+# Hidden reasoning counts too.
 _REASONING_TOKENS = 4096
 
 
@@ -50,10 +50,10 @@ def _default_version(values: dict[str, Any]) -> str | None:
     return os.environ.get("OPENAI_API_VERSION") if values.get("provider") == "azure" else None
 
 
-def _reasons(values: dict[str, Any]) -> bool:
+def _is_reasoning_model(values: dict[str, Any]) -> bool:
     name = values.get("model")
-    named = isinstance(name, str) and _REASONING.fullmatch(name) is not None
-    return named or values.get("reasoning_effort") is not None
+    known_name = isinstance(name, str) and _REASONING.fullmatch(name) is not None
+    return known_name or values.get("reasoning_effort") is not None
 
 
 def _default_key_env(values: dict[str, Any]) -> str:
@@ -61,26 +61,37 @@ def _default_key_env(values: dict[str, Any]) -> str:
 
 
 class OpenAISettings(CallSettings):
-    """The keys of ``backend = "openai"``. What is sent, and how.
+    """The keys of ``backend = "openai"``.
 
-    Who: ``base_url`` (default ``OPENAI_BASE_URL``, else OpenAI itself), ``provider`` (an alias
-    that stands for the URL in cache keys and prices; ``"azure"`` is Azure OpenAI, with
-    ``base_url`` or ``AZURE_OPENAI_ENDPOINT`` as the resource), ``api_version`` (Azure's),
-    ``api_key_env`` (the variable that holds the key; organisation and project come from the
-    SDK's own ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``).
+    The server:
 
-    What: ``temperature`` (0), ``max_tokens`` (512), ``top_p``, ``seed``, ``stop``, the two
-    penalties, ``max_completion_tokens`` (in place of ``max_tokens``), ``reasoning_effort``, and
-    ``extra_body`` for what a server knows beyond these. A parameter that is not set is not sent,
-    nor is one that ``drop`` names. Where ``reasoning_effort`` is given or the model is known to
-    reason, no temperature is sent unless it is given, and the budget is ``max_completion_tokens``
-    (4096) unless ``max_tokens`` is given.
+    - ``base_url``: default ``OPENAI_BASE_URL``, otherwise OpenAI itself.
+    - ``provider``: an alias that stands for the URL in cache keys and prices. ``"azure"`` is Azure
+      OpenAI, with ``base_url`` or ``AZURE_OPENAI_ENDPOINT`` as the resource.
+    - ``api_version``: Azure's.
+    - ``api_key_env``: the variable that holds the key. Organisation and project come from the
+      SDK's own ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
 
-    How, and no part of a request: ``mode`` (``"live"``, or ``"batch"`` for the server's batch
-    endpoint), ``concurrency`` (64), ``rpm`` and ``tpm`` (requests and tokens a minute, shared by
-    all systems with the same server and key), ``timeout_s`` of an attempt (120),
-    ``max_attempts`` (10, at least 8), ``backoff_s`` before the second attempt (0.5), ``poll_s``
-    between the first two looks at a batch (5).
+    The parameters of a request. One that is not set, or is named by ``drop``, is not sent:
+
+    - ``temperature`` (0), ``max_tokens`` (512), ``top_p``, ``seed``, ``stop``, the two penalties,
+      ``reasoning_effort``.
+    - ``max_completion_tokens``: in place of ``max_tokens``.
+    - ``extra_body``: whatever else the server accepts.
+
+    A reasoning model is one with ``reasoning_effort``, or one that is known by its name. It gets
+    no temperature unless one is given, and ``max_completion_tokens`` (4096) unless ``max_tokens``
+    is given.
+
+    How requests are sent; no part of a request:
+
+    - ``mode``: ``"live"``, or ``"batch"`` for the server's batch endpoint.
+    - ``concurrency`` (64).
+    - ``rpm``, ``tpm``: requests and tokens a minute, shared by all systems with the same server
+      and key.
+    - ``timeout_s`` (120): for one attempt.
+    - ``max_attempts`` (10, at least 8), ``backoff_s`` (0.5) before the second attempt.
+    - ``poll_s`` (5): between the first two requests for the state of a batch.
     """
 
     backend: ClassVar[str] = "openai"
@@ -93,7 +104,7 @@ class OpenAISettings(CallSettings):
     reasoning_effort: str | None = None
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(
-        default_factory=lambda values: None if _reasons(values) else 0.0, ge=0, le=2
+        default_factory=lambda values: None if _is_reasoning_model(values) else 0.0, ge=0, le=2
     )
     max_tokens: int | None = Field(
         default_factory=lambda values: (
@@ -124,7 +135,7 @@ class OpenAISettings(CallSettings):
             isinstance(values, dict)
             and values.get("max_tokens") is None
             and values.get("max_completion_tokens") is None
-            and _reasons(values)
+            and _is_reasoning_model(values)
         ):
             return {**values, "max_completion_tokens": _REASONING_TOKENS}
         return values
@@ -183,7 +194,7 @@ class OpenAISettings(CallSettings):
     def endpoint(self) -> str:
         """What stands for the server in cache keys and prices."""
         if self.provider == "azure":
-            # A deployment's name means something within its own resource only.
+            # The name of a deployment is unique only within its resource.
             return f"{self.base_url}?api-version={self.api_version}"
         return self.provider or ("openai" if self.base_url == OPENAI_URL else self.base_url)
 
@@ -194,7 +205,7 @@ class OpenAISettings(CallSettings):
 
     @property
     def address(self) -> tuple[str, ...]:
-        """What systems have in common that share a server, its limits and a key."""
+        """Equal for systems that share a server, its limits and a key."""
         azure = self.api_version or "" if self.provider == "azure" else ""
         return self.base_url, azure, self.api_key_env
 
