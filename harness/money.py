@@ -1,4 +1,4 @@
-"""Money: integer nano-dollars, and dollars as people write them. Unknown is ``None``, never 0."""
+"""Money: integer nano-dollars inside, decimal strings of dollars outside. Unknown is ``None``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def nano_dollars(amount: str | int | Decimal) -> int:
     """Dollars as exact nano-dollars; the inverse of :func:`dollars`.
 
     Raises:
-        UsageError: not a finite amount, or finer than a nano-dollar.
+        UsageError: the amount is not finite, or not a whole number of nano-dollars.
     """
     try:
         value = Decimal(amount) * NANO
@@ -32,12 +32,15 @@ def nano_dollars(amount: str | int | Decimal) -> int:
 
 
 def add_costs(total: int | None, cost: int | None) -> int | None:
-    """A sum of amounts; with an unknown term it is unknown."""
+    """The sum of two amounts, unknown (``None``) if one of them is unknown."""
     return None if total is None or cost is None else total + cost
 
 
 def show_cost(nano: int | None) -> str:
-    """A cost for people: ``$12.3456``, ``$0.0000275`` (exact, where little), or ``unknown``."""
+    """A cost as a user reads it: ``$12.3456``, or ``unknown``.
+
+    Less than a tenth of a cent is shown exactly: ``$0.0000275``.
+    """
     if nano is None:
         return "unknown"
     return f"${Decimal(nano) / NANO:.4f}" if nano >= NANO // 1000 else f"${dollars(nano)}"

@@ -1,8 +1,8 @@
-"""What answers cost: integer nano-dollars inside, decimal strings at the edges.
+"""Prices of models, and what an answer costs in integer nano-dollars.
 
-An unknown price is ``None`` all the way, and a sum with an unknown term is unknown; it is never
-counted as 0. The table is ``prices.toml``; its head says what the columns mean and how to
-correct it.
+An unknown price is ``None`` everywhere, and a sum with an unknown term is unknown: it is never
+counted as 0. The shipped table is ``prices.toml``, whose first lines explain the columns and how
+to correct a price.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from harness.records import Usage
 _MILLION = 1_000_000
 _SHIPPED = Path(__file__).with_name("prices.toml")
 _COLUMNS = ("input", "cached_input", "output", "batch")
-# Tokens that an endpoint may put around a message; OpenAI's is known to add 3 or 4.
-_AROUND = 16
-# What names and settings are never part of a prompt; nor are numbers.
-_NO_TEXT = frozenset({"model", "reasoning_effort", "stop"})
+# The most tokens that an endpoint adds to a message; OpenAI's is known to add 3 or 4.
+_MESSAGE_OVERHEAD = 16
+# Keys of a body whose text is never part of the prompt; nor are numbers.
+_NOT_IN_PROMPT = frozenset({"model", "reasoning_effort", "stop"})
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
@@ -37,7 +37,7 @@ _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 class Price:
     """The prices of one model, in integer nano-dollars per million tokens.
 
-    ``batch`` is the fraction of them that a batch call costs, ``None`` where there is none.
+    ``batch`` is the fraction of them that a batch call costs, ``None`` if that is unknown.
     """
 
     input: int
@@ -46,7 +46,7 @@ class Price:
     batch: Decimal | None = None
 
     def batched(self) -> Price | None:
-        """The prices of a batch call, ``None`` where there are none."""
+        """The prices of a batch call, ``None`` if they are unknown."""
         if self.batch is None:
             return None
         return Price(
@@ -56,10 +56,10 @@ class Price:
         )
 
     def cost(self, usage: Usage) -> int | None:
-        """The cost of one call in nano-dollars, rounded half up; ``None`` without counts.
+        """The cost of one call in nano-dollars, rounded half up; ``None`` without token counts.
 
-        Cached tokens are part of the prompt's count and reasoning tokens of the answer's, as
-        OpenAI's usage object has them; cached ones beyond the prompt's count are not believed.
+        As in OpenAI's usage object, cached tokens are part of the prompt's count and reasoning
+        tokens part of the answer's. Cached tokens in excess of the prompt's count are ignored.
         """
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
@@ -67,7 +67,7 @@ class Price:
         return self.of(usage.prompt_tokens - cached, usage.completion_tokens, cached)
 
     def of(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int:
-        """The cost of so many tokens in nano-dollars, rounded half up."""
+        """The cost of these numbers of tokens in nano-dollars, rounded half up."""
         millionths = (
             input_tokens * self.input
             + cached_tokens * self.cached_input
@@ -78,16 +78,16 @@ class Price:
     def worst(self, body: Mapping[str, Any]) -> int | None:
         """The most that the call of a request body can cost, in nano-dollars.
 
-        No byte-level tokenizer makes more tokens than a text has bytes; what the endpoint puts
-        around the messages is allowed for. ``None`` where the answer has no budget.
+        A byte-level tokenizer makes at most one token per byte of text. An allowance covers the
+        tokens that the endpoint adds to the messages. ``None`` if the answer is not bounded.
         """
         answer = answer_budget(body)
         if answer is None:
             return None
-        sent = sum(len(text.encode("utf-8", "surrogatepass")) for text in _sent_texts(body))
-        tokens = sent + _AROUND * (1 + len(body.get("messages", ())))
-        # A price list may have tokens from the cache cost more, but never both prices.
-        return self.of(0, answer) + max(self.of(tokens, 0), self.of(0, 0, tokens))
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in _prompt_texts(body))
+        prompt = size + _MESSAGE_OVERHEAD * (1 + len(body.get("messages", ())))
+        # A cached token may cost more than another one, but no token has both prices.
+        return self.of(0, answer) + max(self.of(prompt, 0), self.of(0, 0, prompt))
 
 
 #: Prices of an experiment file: provider → model → price.
@@ -95,15 +95,15 @@ Prices = Mapping[str, Mapping[str, Price]]
 
 
 def find_price(provider: str, model: str, own: Prices | None = None) -> Price | None:
-    """The price of a provider's model, ``None`` where no table knows it.
+    """The price of a provider's model, ``None`` if no table has it.
 
-    Tables in order of precedence: ``own`` (the experiment file's), the user's
-    (``HARNESS_PRICES``, else ``prices.toml`` in the user configuration folder), then the one
-    that ships. In each, the model's own row comes before that of the name without its date, and
-    that before ``"*"``.
+    The tables in order of precedence: ``own`` (the experiment file's), the user's
+    (``HARNESS_PRICES``, otherwise ``prices.toml`` in the user configuration folder), the shipped
+    one. In each of them the row of the model's full name comes first, then that of the name
+    without its date, then ``"*"``.
 
     Raises:
-        UsageError: a price file that cannot be read.
+        UsageError: a price file cannot be read.
     """
     names = (model, _SNAPSHOT.sub("", model), "*")
     for table in (own or {}, *(_load(path, path.stat().st_mtime_ns) for path in _files())):
@@ -115,10 +115,10 @@ def find_price(provider: str, model: str, own: Prices | None = None) -> Price | 
 
 
 def read_prices(document: Mapping[str, Any], where: str) -> dict[str, dict[str, Price]]:
-    """A table of prices as a file has it: provider → model → row; other keys are passed over.
+    """The prices of a parsed price file: provider → model → price. Other keys are ignored.
 
     Raises:
-        UsageError: a row that is no price; begins with ``where`` and names the row.
+        UsageError: a row is no price. The message begins with ``where`` and names the row.
     """
     return {
         provider: {name: _price(row, f"{where}: {provider}.{name}") for name, row in rows.items()}
@@ -128,9 +128,9 @@ def read_prices(document: Mapping[str, Any], where: str) -> dict[str, dict[str, 
 
 
 def answer_budget(body: Mapping[str, Any]) -> int | None:
-    """The most tokens that may answer a request body, ``None`` where it sets no bound.
+    """The most tokens that the answer to a request body may have, ``None`` if it sets no bound.
 
-    Each of several completions has the whole budget, and ``best_of`` are paid for if one is kept.
+    Each of several completions (``n``) has the whole budget. All of ``best_of`` are paid for.
     """
     budget = body.get("max_completion_tokens") or body.get("max_tokens")
     if not isinstance(budget, int):
@@ -139,32 +139,34 @@ def answer_budget(body: Mapping[str, Any]) -> int | None:
 
 
 def _count(value: Any) -> int:
-    """How many completions a parameter asks for, whatever a server may take for a number."""
+    """The number of completions that ``n`` or ``best_of`` asks for; 1 for anything but a number."""
     try:
         return max(1, math.ceil(float(value)))
     except (TypeError, ValueError, OverflowError):
         return 1
 
 
-def _sent_texts(body: Mapping[str, Any]) -> Iterator[str]:
-    """Everything that may come to stand in the prompt, such as a schema, or tools."""
+def _prompt_texts(body: Mapping[str, Any]) -> Iterator[str]:
+    """All text that may become part of the prompt, including a schema or tools."""
     for name, value in body.items():
         if name == "messages":
             yield from (message["content"] for message in value)
         elif name == "prompt":
             yield value
-        elif name not in _NO_TEXT and value is not None and not isinstance(value, int | float):
+        elif (
+            name not in _NOT_IN_PROMPT and value is not None and not isinstance(value, int | float)
+        ):
             yield json.dumps(value)
 
 
 def list_prices() -> list[tuple[str, str, str, str, str, str]]:
-    """Every price known, as rows of provider, model, input, cached input, output and batch.
+    """All known prices, as sorted rows of provider, model, input, cached input, output and batch.
 
-    In dollars per million tokens, sorted, batch as a fraction of that; a user's row stands in for
+    Prices are in dollars per million tokens, batch as a fraction of them. A user's row replaces
     the shipped one.
 
     Raises:
-        UsageError: a price file that cannot be read.
+        UsageError: a price file cannot be read.
     """
     known = {
         (provider, model): price
@@ -188,13 +190,13 @@ def prices_as_of() -> str:
 
 
 def estimate_tokens(text: str) -> tuple[int, int]:
-    """Bounds on the tokens of a text under the byte-level tokenizers of hosted models.
+    """The least and the most tokens of a text under the byte-level tokenizers of hosted models.
 
-    A heuristic for previews, made without any tokenizer. Runs of ASCII (English, code,
-    guidelines, most of a Latin-script sentence) come to one token per 6 to per 2 characters:
-    English prose lies near 4.5 and code near 3.5, Latin-script languages that the tokenizer has
-    seen little of near 2.2. A word with any other character is taken at one token per 3
-    characters at best and one per UTF-8 byte at worst, which no byte-level tokenizer exceeds.
+    A heuristic for previews, without a tokenizer. A run of ASCII (English, code, guidelines, most
+    of a Latin-script sentence) is taken to have 2 to 6 characters per token. English prose has
+    about 4.5, code about 3.5, and a Latin-script language that is rare in the tokenizer's training
+    data about 2.2. A word with any other character is taken to have at least one token per 3
+    characters, and at most one per UTF-8 byte, which no byte-level tokenizer exceeds.
     """
     if text.isascii():
         return -(-len(text) // 6), -(-len(text) // 2)

@@ -1,8 +1,7 @@
-"""Reading responses in the shape of OpenAI's chat and completions endpoints.
+"""Reads responses of OpenAI's chat and completions endpoints.
 
-Format: https://platform.openai.com/docs/api-reference/chat/object and
-``/completions/object``. Whatever a server sent, reading it does not raise: what is missing or of
-the wrong type is absent.
+Format: https://platform.openai.com/docs/api-reference/chat/object and ``/completions/object``.
+Reading never raises, whatever a server has sent: a field of the wrong type counts as missing.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from typing import Any
 
 from harness.records import Answer, Reply, Usage
 
-# No single call uses more; a larger count is not believed (and would not fit the store).
+# No call uses more. A larger count is wrong, and would not fit into the store.
 _MOST_TOKENS = 1_000_000_000
 
 
 def parse_body(text: str) -> dict[str, Any] | None:
-    """A response body as a JSON object, ``None`` where it is anything else."""
+    """A response body as a JSON object, ``None`` if it is anything else."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -27,12 +26,12 @@ def parse_body(text: str) -> dict[str, Any] | None:
 
 
 def is_answer(body: Mapping[str, Any]) -> bool:
-    """Whether a body is a completion, as opposed to an error or something else altogether."""
+    """Whether a response body is a completion, and not an error, for example."""
     return isinstance(body.get("choices"), list)
 
 
 def read_reply(answer: Answer, *, cached: bool) -> Reply:
-    """An answer as read. ``cost`` is what it cost when it was paid for, cached or not."""
+    """Read an answer. ``cost`` is what was paid for it, also if it is cached."""
     body = parse_body(answer.response) or {}
     choices = body.get("choices")
     choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
@@ -52,18 +51,19 @@ def read_reply(answer: Answer, *, cached: bool) -> Reply:
 def read_usage(body: Mapping[str, Any]) -> Usage:
     """The token counts of a response body.
 
-    Hidden reasoning is part of ``completion_tokens``, as OpenAI counts it. A server whose total
-    shows that it counts it beside them (https://docs.x.ai/docs/guides/reasoning) is read so, too.
+    ``completion_tokens`` include hidden reasoning, as OpenAI counts it. Some servers count it
+    beside them (https://docs.x.ai/docs/guides/reasoning), which their total shows: then it is
+    added.
     """
     usage = _mapping(body.get("usage"))
-    prompt, written = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    prompt, answer = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     reasoning = _count(_mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     total = _count(usage.get("total_tokens"))
-    if reasoning and total == (prompt or 0) + (written or 0) + reasoning and written is not None:
-        written += reasoning
+    if reasoning and total == (prompt or 0) + (answer or 0) + reasoning and answer is not None:
+        answer += reasoning
     return Usage(
         prompt_tokens=prompt,
-        completion_tokens=written,
+        completion_tokens=answer,
         cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
         reasoning_tokens=reasoning,
     )
@@ -100,7 +100,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _encodable(text: str) -> str:
-    """JSON can escape half of a surrogate pair, which no file can hold."""
+    """The text as UTF-8 can represent it: JSON can escape half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
