@@ -112,7 +112,7 @@ class LiveProgress(Progress):
             system.cost = None if outcome.cost is None else system.cost + outcome.cost
         self._say_how_far()
 
-    def found(self, cell: Cell) -> None:
+    def answered_elsewhere(self, cell: Cell) -> None:
         self._system.done += 1
         self._system.languages[id(cell.block)].done += 1
         self._say_how_far()

@@ -73,6 +73,6 @@ def translate(
         print(f"Wrote {result.written} translations to {out}.")
     for message, count in result.failures:
         print(f"  failed {count} ×: {visible(message)}")
-    for error in outcomes.refused:
+    for error in outcomes.refusals:
         print(f"harness: {visible(str(error))}", file=sys.stderr)
     sys.exit(result.exit_code)

@@ -112,12 +112,12 @@ def _answered(
     key = cell.keys[index]
     assert key is not None
     # The place that asked for a key paid for it; for every other it was in the store.
-    asker, its_index = outcomes.paid.get(key, (None, None))
+    asker, its_index = outcomes.places.get(key, (None, None))
     cached = not (asker is cell and its_index == index)
     result.cached += cached
     if cached:
         result.stored = add_costs(result.stored, answer.cost)
-    result.stale += plan.since is not None and key in plan.pending and not outcomes.came(key)
+    result.stale += plan.since is not None and key in plan.pending and not outcomes.has_answer(key)
     reply = plan.backend.reply(answer, cached=cached)
     return _row(plan, cell, index, plan.read(cell, index, reply), reply)
 

@@ -175,10 +175,10 @@ def _write_results(
     """Read every answer back from the store and write the results folder."""
     result = RunResult(
         folder,
-        sent=len(outcomes.paid),
+        sent=len(outcomes.places),
         cost=outcomes.cost,
         interrupted=outcomes.interrupted,
-        refused=outcomes.refused,
+        refused=outcomes.refusals,
         translated=outcomes.translated,
         over_budget=outcomes.over_budget,
     )

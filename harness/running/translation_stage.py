@@ -64,8 +64,8 @@ class Translated:
         """130 interrupted, 2 a server refused everything, 3 translations are missing, else 0."""
         if self.outcomes.interrupted:
             return 130
-        if self.outcomes.refused:
-            return self.outcomes.refused[0].exit_code
+        if self.outcomes.refusals:
+            return self.outcomes.refusals[0].exit_code
         return 3 if any(row.waiting for row in self.rows) else 0
 
 
@@ -89,9 +89,9 @@ def translate_missing(
         if outcomes.stopped:
             break
         if isinstance(translator, ModelTranslator):
-            asked_before = len(outcomes.paid)
+            asked_before = len(outcomes.places)
             ask([model_plan(translator, run.blocks)], store, progress, outcomes, budget)
-            outcomes.translated += len(outcomes.paid) - asked_before
+            outcomes.translated += len(outcomes.places) - asked_before
         elif isinstance(translator, NllbTranslator):
             _make(translator, translator.missing(run.blocks), progress, outcomes)
     return outcomes

@@ -41,6 +41,6 @@ def refuse_unpriced(models: Iterable[tuple[str, Backend]], prices: Prices) -> No
         reason = unpriced_reason(backend, prices)
         if reason is not None:
             raise UsageError(
-                f"--budget: what '{name}' may cost is unknown ({reason}). Correct that, or let such "
-                f"models run outside the budget with --unpriced."
+                f"--budget: what '{name}' may cost is unknown ({reason}). Correct that, or let "
+                f"such models run outside the budget with --unpriced."
             )

@@ -14,7 +14,7 @@ from harness.models.hosted.batch_api import BatchAPI
 from harness.models.hosted.client import OpenAIBackend
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Answer, Failure, Prompt, Request
-from harness.running.asking.batched import Asked, ask_batches
+from harness.running.asking.batched import BatchContext, ask_batches
 from harness.running.budget import Budget
 from harness.serving.server import Server, running
 from harness.store import Store, request_key
@@ -38,18 +38,18 @@ class Case:
     def keys(self) -> list[str]:
         return list(self.requests)
 
-    def asked(self, **values: Any) -> Asked:
+    def asked(self, **values: Any) -> BatchContext:
         self.told.clear()
         self.notes.clear()
         self.stop.clear()
-        return Asked(
+        return BatchContext(
             **{
                 "client": BatchAPI(self.settings),
                 "price": None,
                 "kind": "completion",
                 "request_of": self.requests.__getitem__,
-                "tell": self.tell,
-                "found": lambda key: self.tell(key, Answer("", 0.0, 0)),
+                "record": self.tell,
+                "record_elsewhere": lambda key: self.tell(key, Answer("", 0.0, 0)),
                 "note": self.notes.append,
                 "budget": Budget(),
                 "stop": self.stop,

@@ -13,7 +13,7 @@ from harness.errors import CheckpointError, EndpointError
 from harness.money import add_costs
 from harness.records import Answer, Failure
 from harness.running.asking.lease import Lease
-from harness.running.asking.live import Calls
+from harness.running.asking.live import LiveCalls
 from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
 from harness.running.budget import Budget
@@ -30,7 +30,7 @@ def ask(
     outcomes: Outcomes,
     budget: Budget | None = None,
 ) -> None:
-    """Send every pending request, one system after the other; what comes of it is added.
+    """Send every pending request, one system after the other, and add to the outcomes.
 
     The first interrupt (SIGINT, SIGTERM) stops the sending and waits for the answers in flight;
     a second one leaves at once, and they alone are lost. So does the first call that might pass
@@ -47,20 +47,20 @@ def ask(
     if not pending:
         return
     store.prepare()
-    # What the plan holds stays until the end: looking through it for garbage would hold up the
-    # calls for as long as some hundred milliseconds.
+    # The plan stays until the end. A garbage collection that looks through it would block the
+    # event loop for some hundred milliseconds.
     gc.freeze()
     try:
         with Writer(store) as writer:
-            run = _Asking(store, writer, progress, outcomes, budget or Budget())
-            asyncio.run(run.in_turn(pending))
+            asking = _AskingRound(store, writer, progress, outcomes, budget or Budget())
+            asyncio.run(asking.ask_in_turn(pending))
     except (KeyboardInterrupt, asyncio.CancelledError):
         outcomes.interrupted = True
     finally:
         gc.unfreeze()
 
 
-class _Asking:
+class _AskingRound:
     """One round of asking: what all systems of a run share."""
 
     def __init__(
@@ -77,12 +77,12 @@ class _Asking:
         self.outcomes = outcomes
         self.budget = budget
         self.stop = asyncio.Event()
-        # What batches that are out already may cost, by key.
-        self.held: dict[str, int] = {}
+        # The worst cost of each key that is out with a batch already, in nano-dollars.
+        self.reserved_for_batches: dict[str, int] = {}
         # Whether the system that is being asked goes through the Batch API.
         self._batched = False
 
-    async def in_turn(self, plans: Sequence[SystemPlan]) -> None:
+    async def ask_in_turn(self, plans: Sequence[SystemPlan]) -> None:
         """Ask one system after the other."""
         main = asyncio.current_task()
 
@@ -95,9 +95,9 @@ class _Asking:
 
         restore = _on_signals(interrupt)
         try:
-            self._hold_back([plan for plan in plans if plan.batched])
+            self._reserve_for_batches([plan for plan in plans if plan.batched])
             for number, plan in enumerate(plans):
-                await self._system(plan)
+                await self._ask_system(plan)
                 # A model on this machine is loaded once for all systems in a row that share it.
                 if plan.backend not in [later.backend for later in plans[number + 1 :]]:
                     await plan.backend.aclose()
@@ -106,39 +106,38 @@ class _Asking:
                 await plan.backend.aclose()
             restore()
 
-    def _hold_back(self, plans: Sequence[SystemPlan]) -> None:
-        """What is out with batches is paid for whatever else is asked."""
-        ledger = Ledger(self.store)
+    def _reserve_for_batches(self, plans: Sequence[SystemPlan]) -> None:
+        """Reserve money for what is out with batches: it is paid whatever else is asked."""
+        tracker = Ledger(self.store)
         for plan in plans:
-            self.held |= ledger.out(plan.pending)
-        self.budget.hold(sum(self.held.values()))
+            self.reserved_for_batches |= tracker.out(plan.pending)
+        self.budget.hold(sum(self.reserved_for_batches.values()))
 
-    async def _system(self, plan: SystemPlan) -> None:
-        # A key that an earlier system asked for is answered, or failed, for this one too; where
-        # that one's server refused everything, this one's is tried.
-        known = self.outcomes.paid.keys() | self.outcomes.failures.keys() | self.outcomes.found
-        keys = [key for key in plan.pending if key not in known]
+    async def _ask_system(self, plan: SystemPlan) -> None:
+        # A key that an earlier system asked for is answered, or failed, for this one too. Where
+        # that system's server refused everything, this one's is tried.
+        keys = [key for key in plan.pending if not self.outcomes.is_settled(key)]
         if not keys or self.stop.is_set() or self.outcomes.stopped:
             return
         self.progress.planned(plan, keys)
         self._batched = plan.batched
         try:
             if plan.batched:
-                await self._in_batches(plan, keys)
+                await self._ask_in_batches(plan, keys)
             else:
-                await self._live(plan, keys)
+                await self._ask_live(plan, keys)
         except (EndpointError, CheckpointError) as error:
-            self.outcomes.refused.append(error)
+            self.outcomes.refusals.append(error)
 
-    async def _live(self, plan: SystemPlan, keys: Sequence[str]) -> None:
-        """Ask for what no other process asks for; wait for what those come to."""
-        found = partial(self._found, plan)
-        told = False
+    async def _ask_live(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        """Ask for the keys that no other process asks for, and wait for the others' answers."""
+        answered = partial(self._record_elsewhere, plan)
+        announced = False
         async with Lease(self.writer, plan.since, self.stop) as lease:
             while keys and not (self.stop.is_set() or self.outcomes.stopped):
                 taken = await lease.take(keys)
-                found(taken.answered)
-                # Whoever had them may have paid for the same results folder.
+                answered(taken.answered)
+                # The other process may have paid for the same results folder.
                 self.budget.spent = max(self.budget.spent, await self.writer.do(_spent))
                 if taken.batched:
                     self.progress.note(
@@ -146,61 +145,61 @@ class _Asking:
                         f'and not sent again. mode = "batch" collects them, `harness batch '
                         f"cancel` gives back what is not answered yet."
                     )
-                calls = Calls(
+                calls = LiveCalls(
                     plan,
                     taken.own,
                     lease=lease,
                     writer=self.writer,
                     budget=self.budget,
                     stop=self.stop,
-                    came=self.came,
+                    record=self.record,
                 )
                 self.outcomes.over_budget = not await calls.send()
-                # Others may want what failed, or what there is no room for.
+                # Another process may want the keys that failed, or that the budget left out.
                 await lease.release()
-                keys = [*calls.waiting, *taken.elsewhere]
-                if taken.elsewhere and not calls.waiting:
-                    if not told:
-                        told = True
+                keys = [*calls.unsent, *taken.elsewhere]
+                if taken.elsewhere and not calls.unsent:
+                    if not announced:
+                        announced = True
                         self.progress.note(
                             f"{len(taken.elsewhere)} requests are being asked by another process"
                         )
-                    keys = await lease.wait(keys, found)
+                    keys = await lease.wait(keys, answered)
 
-    def _found(self, plan: SystemPlan, keys: Iterable[str]) -> None:
-        """Another process has had these answered."""
-        for key in keys:
-            self.outcomes.found.add(key)
-            self.progress.found(plan.pending[key][0])
-
-    async def _in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
-        from harness.running.asking.batched import Asked, ask_batches
+    async def _ask_in_batches(self, plan: SystemPlan, keys: Sequence[str]) -> None:
+        from harness.running.asking.batched import BatchContext, ask_batches
 
         assert plan.backend.batch_client is not None
-        asked = Asked(
+        context = BatchContext(
             plan.backend.batch_client(),
             price=plan.backend.price,
             kind=plan.kind,
             request_of=plan.request_of,
-            tell=partial(self.came, plan),
-            found=lambda key: self._found(plan, [key]),
+            record=partial(self.record, plan),
+            record_elsewhere=lambda key: self._record_elsewhere(plan, [key]),
             note=self.progress.note,
             budget=self.budget,
             stop=self.stop,
             since=plan.since,
-            held=self.held,
+            reserved=self.reserved_for_batches,
         )
-        self.outcomes.over_budget = not await ask_batches(asked, keys, self.store)
+        self.outcomes.over_budget = not await ask_batches(context, keys, self.store)
 
-    def came(self, plan: SystemPlan, key: str, outcome: Answer | Failure) -> None:
-        """Note what came of a request; an answer is stored already."""
+    def record(self, plan: SystemPlan, key: str, outcome: Answer | Failure) -> None:
+        """Record the outcome of a request; an answer is stored already."""
         place = plan.pending[key]
         if isinstance(outcome, Answer):
-            self.outcomes.paid[key] = place
+            self.outcomes.places[key] = place
             self.outcomes.cost = add_costs(self.outcomes.cost, outcome.cost)
         else:
             self.outcomes.failures[key] = outcome
         self.progress.answered(place[0], outcome)
+
+    def _record_elsewhere(self, plan: SystemPlan, keys: Iterable[str]) -> None:
+        """Record keys that another process has had answered."""
+        for key in keys:
+            self.outcomes.answered_elsewhere.add(key)
+            self.progress.answered_elsewhere(plan.pending[key][0])
 
 
 def _spent(store: Store) -> int:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from harness.errors import CredentialsError, EndpointError
 from harness.models import open_batch_client
 from harness.models.batches import BatchClient, BatchResponse, RemoteBatch, UnknownBatchError
-from harness.running.asking.submission import count
+from harness.running.asking.run_batches import request_count
 from harness.store.ledger import ENDED, Batch, Ledger
 
 # Seconds between two looks at a batch that is being cancelled: the first and the longest.
@@ -99,8 +99,8 @@ async def _cancel(
     ledger.saw(batch.id, remote.status, remote.done, remote.failed)
     freed = await _give_back(ledger, batch.id, client, remote)
     left = ledger.keys(batch.id)
-    rest = f"; {count(left)} to be collected: run its experiment again" if left else ""
-    return f"{remote.status}; {count(freed)} given back{rest}"
+    rest = f"; {request_count(left)} to be collected: run its experiment again" if left else ""
+    return f"{remote.status}; {request_count(freed)} given back{rest}"
 
 
 async def _give_back(

@@ -1,4 +1,4 @@
-"""The calls of one system: sent within the budget, stored before they are used."""
+"""The live calls of one system: sent within the budget, stored before they are used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from harness.store.store import Answered
 from harness.store.writer import Writer
 
 
-class Calls:
-    """Calls for keys that are leased; ``waiting`` are those that have not been sent.
+class LiveCalls:
+    """Calls for keys that this process has leased.
 
-    ``came`` is told of every outcome, an answer being stored by then. Once ``stop`` is set nothing
-    more is sent; it is set here where answers cannot be stored.
+    ``unsent`` are the keys that have not been sent. ``record`` is given every outcome; an answer
+    is stored by then. Nothing more is sent once ``stop`` is set, or the lease is lost. Where
+    answers cannot be stored, ``stop`` is set here.
     """
 
     def __init__(
@@ -32,20 +33,24 @@ class Calls:
         writer: Writer,
         budget: Budget,
         stop: asyncio.Event,
-        came: Callable[[SystemPlan, str, Answer | Failure], None],
+        record: Callable[[SystemPlan, str, Answer | Failure], None],
     ) -> None:
-        self.waiting = deque(keys)
+        self.unsent = deque(keys)
         self._plan = plan
         self._lease = lease
         self._writer = writer
         self._budget = budget
         self._stop = stop
-        self._came = came
-        # Requests in flight and what is held back for each, kept until their answer is stored.
-        self._sent: dict[str, tuple[Request, int]] = {}
-        # What could not be stored: answers, and what calls may have cost beside them.
+        self._record = record
+        # Requests in flight with what is reserved for each, until their answer is stored.
+        self._in_flight: dict[str, tuple[Request, int]] = {}
+        # What could not be stored yet: answers, and the worst cost of attempts without an answer.
         self._unstored: list[Answered] = []
-        self._unseen = 0
+        self._unseen_cost = 0
+
+    @property
+    def _may_send(self) -> bool:
+        return not (self._stop.is_set() or self._lease.lost)
 
     async def send(self) -> bool:
         """Send while there is room in the budget; ``False`` if there is none for one call more.
@@ -55,77 +60,79 @@ class Calls:
             StoreError: answers could not be stored.
         """
         try:
-            while self.waiting and not (self._stop.is_set() or self._lease.lost):
-                before = len(self.waiting)
-                await self._send_some()
-                # Nothing is in flight now that could make room.
-                if len(self.waiting) == before and not (self._stop.is_set() or self._lease.lost):
+            while self.unsent and self._may_send:
+                before = len(self.unsent)
+                await self._send_what_fits()
+                # Nothing is in flight now whose cost could turn out lower and make room.
+                if len(self.unsent) == before and self._may_send:
                     return False
             return True
         finally:
-            if self._unstored or self._unseen:
-                # Perhaps there is room for it now.
+            if self._unstored or self._unseen_cost:
+                # The disk may have room again.
                 await self._store()
 
-    async def _send_some(self) -> None:
-        answers = self._plan.backend.answers(self._requests(), self._stop, self._keep)
+    async def _send_what_fits(self) -> None:
+        answers = self._plan.backend.answers(self._requests(), self._stop, self._store_outcomes)
         try:
             async with aclosing(answers):
                 async for key, outcome in answers:
-                    del self._sent[key]
+                    del self._in_flight[key]
                     if not (isinstance(outcome, Failure) and outcome.cancelled):
-                        self._came(self._plan, key, outcome)
+                        self._record(self._plan, key, outcome)
         finally:
-            # Given up without an outcome.
-            for _, held in self._sent.values():
-                self._budget.settle(held, 0)
-            self._sent.clear()
+            # These were cancelled without an outcome.
+            for _, reserved in self._in_flight.values():
+                self._budget.settle(reserved, 0)
+            self._in_flight.clear()
 
     def _requests(self) -> Iterator[tuple[str, Request]]:
+        """The requests that the budget has room for, reserved as they are taken."""
         plan, budget = self._plan, self._budget
-        while self.waiting and not self._lease.lost:
-            key = self.waiting[0]
+        while self.unsent and not self._lease.lost:
+            key = self.unsent[0]
             request = plan.request_of(key)
-            held = 0 if budget.limit is None else plan.worst(request) or 0
-            if not budget.reserve(held):
+            worst = 0 if budget.limit is None else plan.worst(request) or 0
+            if not budget.reserve(worst):
                 return
-            self.waiting.popleft()
-            self._sent[key] = (request, held)
+            self.unsent.popleft()
+            self._in_flight[key] = (request, worst)
             yield key, request
 
-    async def _keep(self, outcomes: Sequence[tuple[str, Answer | Failure]]) -> None:
-        """Store answers. Where that fails nothing more is sent, and those in flight are awaited."""
+    async def _store_outcomes(self, outcomes: Sequence[tuple[str, Answer | Failure]]) -> None:
+        """Store answers. Where that fails, nothing more is sent; calls in flight are awaited."""
         for key, outcome in outcomes:
-            request, held = self._sent[key]
-            self._sent[key] = (request, 0)
-            unseen = self._worst_unseen(request, outcome)
+            request, reserved = self._in_flight[key]
+            self._in_flight[key] = (request, 0)
+            unseen = self._worst_unseen_cost(request, outcome)
             known = 0
             if isinstance(outcome, Answer):
                 self._unstored.append((key, request, outcome))
                 known = outcome.cost or 0
-            self._budget.settle(held, known + unseen)
-            self._unseen += unseen
-        if self._unstored or self._unseen:
+            self._budget.settle(reserved, known + unseen)
+            self._unseen_cost += unseen
+        if self._unstored or self._unseen_cost:
             try:
                 await self._store()
             except StoreError:
                 self._stop.set()
 
     async def _store(self) -> None:
-        entries, unseen = self._unstored, self._unseen
-        self._unstored, self._unseen = [], 0
+        entries, unseen = self._unstored, self._unseen_cost
+        self._unstored, self._unseen_cost = [], 0
         try:
             spent = await self._writer.put(entries, kind=self._plan.kind, unseen=unseen)
         except StoreError:
-            self._unstored, self._unseen = entries + self._unstored, unseen + self._unseen
+            self._unstored, self._unseen_cost = entries + self._unstored, unseen + self._unseen_cost
             raise
         # Other processes may pay for the same results folder.
         self._budget.spent = max(self._budget.spent, spent)
 
-    def _worst_unseen(self, request: Request, outcome: Answer | Failure) -> int:
-        """What a call may have cost beside what its answer says: at worst, in nano-dollars.
+    def _worst_unseen_cost(self, request: Request, outcome: Answer | Failure) -> int:
+        """The most that a call may have cost beside what its answer says, in nano-dollars.
 
-        That is of each attempt whose answer was lost on the way, and of an answer without price.
+        That is the worst case of each attempt whose answer was lost on the way, and of an answer
+        without a price.
         """
         attempts = outcome.lost_attempts + (isinstance(outcome, Answer) and outcome.cost is None)
         return attempts * (self._plan.worst(request) or 0) if attempts else 0

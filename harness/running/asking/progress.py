@@ -26,7 +26,7 @@ class Progress:
     def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
         """One request of a cell came back."""
 
-    def found(self, cell: Cell) -> None:
+    def answered_elsewhere(self, cell: Cell) -> None:
         """A request of a cell that another process has had answered."""
 
     def note(self, text: str) -> None:

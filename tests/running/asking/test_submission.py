@@ -17,7 +17,7 @@ from aiohttp import web
 from harness.models import batches
 from harness.models.batches import BatchUncertainError
 from harness.running.asking import submission
-from harness.running.asking.submission import Books
+from harness.running.asking.run_batches import RunBatches
 from harness.running.budget import Budget
 from harness.serving.batch_routes import BatchDesk
 from harness.store import Store
@@ -229,7 +229,7 @@ ADDRESS = Address("loopback", "m", "/v1/chat/completions", "http://x/v1", None, 
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_books_hold_back_what_is_out_once(tmp_path: Path, known: bool) -> None:
+def test_what_is_out_is_reserved_once(tmp_path: Path, known: bool) -> None:
     """Even if it is more than there is; whether or not the run held it back at its start."""
 
     async def main() -> None:
@@ -242,13 +242,13 @@ def test_the_books_hold_back_what_is_out_once(tmp_path: Path, known: bool) -> No
                 if known:
                     held = dict.fromkeys(it.keys[:4], 10)
                     budget.hold(40)
-                books = Books(it.asked(budget=budget, held=held), store)
-                assert books.sort(it.keys) == it.keys[3:]
+                run_batches = RunBatches(it.asked(budget=budget, reserved=held), store)
+                assert run_batches.sort_keys(it.keys) == it.keys[3:]
                 assert budget.reserved == 30
-                assert not books.reserve(it.keys[4], 1)
+                assert not run_batches.reserve(it.keys[4], 1)
                 for key in it.keys[:3]:
-                    books.settle(key, 2)
+                    run_batches.settle(key, 2)
                 assert (budget.reserved, budget.spent, held) == (0, 6, {})
-                assert books.reserve(it.keys[4], 9)
+                assert run_batches.reserve(it.keys[4], 9)
 
     asyncio.run(main())
