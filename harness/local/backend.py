@@ -20,7 +20,7 @@ from harness.local import grouping
 from harness.local.allocation import keep_memory
 from harness.local.checkpoints import Checkpoint, TextTokenizer, find_checkpoint, load_tokenizer
 from harness.models.prices import Price, Prices, find_price
-from harness.models.protocol import Backend, K, Keep, Settings, Wrap, body_of
+from harness.models.protocol import Backend, K, Save, Settings, Wrap, body_of
 from harness.models.replies import read_reply
 from harness.reading.complete import closes
 from harness.records import Answer, Failure, Prompt, Reply, Request
@@ -184,7 +184,7 @@ class LocalBackend:
         self,
         requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
-        keep: Keep[K] | None = None,
+        save: Save[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Answer requests, batch by batch, those with the longest prompts first.
 
@@ -204,8 +204,8 @@ class LocalBackend:
                 steps = await self._run(self._steps, [request for _, request in window], abandoned)
                 while (done := await self._run(next, steps, None)) is not None:
                     outcomes = [(keys[index], outcome) for index, outcome in done]
-                    if keep is not None and outcomes:
-                        await keep(outcomes)
+                    if save is not None and outcomes:
+                        await save(outcomes)
                     for item in outcomes:
                         yield item
                     if stop is not None and stop.is_set():

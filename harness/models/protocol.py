@@ -17,8 +17,8 @@ from harness.sections import Section
 Wrap = Literal["chat", "completion"]
 #: Whatever the caller tells its requests apart by: an index, a key.
 K = TypeVar("K")
-#: Makes sure that outcomes are stored; they are used only when it has returned.
-Keep = Callable[[Sequence[tuple[K, Answer | Failure]]], Awaitable[None]]
+#: Stores outcomes. They are used only after it has returned.
+Save = Callable[[Sequence[tuple[K, Answer | Failure]]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +134,17 @@ class Backend(Protocol):
         self,
         requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
-        keep: Keep[K] | None = None,
+        save: Save[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Send requests and yield what came of each, as they complete.
 
-        ``requests`` is read lazily, one more whenever a call may start. ``keep`` is given what
-        came in together, and is waited for before any of it is yielded. At any moment at most
-        ``concurrency`` calls (of a local model: one batch) are in flight or answered and not yet
-        kept (without ``keep``: not yet taken by the caller), so that nothing more than those is
-        lost with the process. Closing
-        the iterator cancels what is in flight. Once ``stop`` is set nothing more is sent, calls
-        that wait for another attempt are given up without an outcome, and those in flight are
-        waited for.
+        ``requests`` is read lazily: one more whenever a call may start. ``save`` is given the
+        outcomes that have arrived together, and is awaited before any of them is yielded. At most
+        ``concurrency`` calls (of a local model: one batch) are in flight, or answered and not
+        saved (without ``save``: not yet taken by the caller). No more than those are lost if the
+        process dies. Closing the iterator cancels the calls in flight. Once ``stop`` is set,
+        nothing more is sent, calls that wait for another attempt end without an outcome, and those
+        in flight are awaited.
 
         Raises:
             EndpointError: the server refuses every call.

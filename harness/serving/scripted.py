@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from harness.errors import ExperimentError, unknown
 from harness.models.pace.calls import Call, RetryableError, call_with_retries, stream_calls
 from harness.models.prices import Prices, find_price
-from harness.models.protocol import Backend, CallSettings, K, Keep, body_of
+from harness.models.protocol import Backend, CallSettings, K, Save, body_of
 from harness.models.replies import read_reply, read_usage
 from harness.records import Answer, Failure, Prompt, Reply, Request
 from harness.serving.json_answer import as_json
@@ -266,10 +266,10 @@ class ScriptedBackend:
         self,
         requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
-        keep: Keep[K] | None = None,
+        save: Save[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Answer requests as they complete; faults are met as a hosted backend meets them."""
-        calls = stream_calls(requests, self._call, self.settings.concurrency, stop, keep)
+        calls = stream_calls(requests, self._call, self.settings.concurrency, stop, save)
         async with aclosing(calls):
             async for key, outcome in calls:
                 yield key, outcome

@@ -48,7 +48,7 @@ from harness.models.hosted.transport import (
 from harness.models.pace.calls import Call, RetryableError, call_with_retries, stream_calls
 from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S, Permit, StopRequested
 from harness.models.prices import Prices, answer_budget, estimate_tokens, find_price
-from harness.models.protocol import Backend, K, Keep, body_of
+from harness.models.protocol import Backend, K, Save, body_of
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage
 from harness.records import Answer, Failure, Prompt, Reply, Request, Usage
 
@@ -69,7 +69,7 @@ class OpenAIBackend:
     Whatever goes wrong with one call is that call's :class:`Failure`. If the
     :class:`~harness.models.hosted.circuit_breaker.CircuitBreaker` opens, no more calls are sent.
     Then the stream ends with :class:`EndpointError`, unless one of the calls in flight is answered
-    and closes the breaker. The rejected calls have no outcome then, but ``keep`` has been given
+    and closes the breaker. The rejected calls have no outcome then, but ``save`` has been given
     their failures.
 
     ``peers`` are other backends of the same run. Those with the same server and key share the
@@ -133,7 +133,7 @@ class OpenAIBackend:
         self,
         requests: Iterable[tuple[K, Request]],
         stop: asyncio.Event | None = None,
-        keep: Keep[K] | None = None,
+        save: Save[K] | None = None,
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Send requests, at most ``concurrency`` at a time; yield outcomes as they complete.
 
@@ -152,7 +152,7 @@ class OpenAIBackend:
             # Failures that may concern all calls, until an answer shows that they do not.
             suspects: list[tuple[K, Answer | Failure]] = []
             calls = stream_calls(
-                self._while_closed(source), self._call, self.connection.limiter, stop, keep
+                self._while_closed(source), self._call, self.connection.limiter, stop, save
             )
             async with aclosing(calls):
                 async for key, outcome in calls:

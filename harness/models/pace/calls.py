@@ -229,14 +229,14 @@ async def stream_calls(
     send: Callable[[R, Call], Awaitable[T]],
     limiter: RateLimiter | int,
     stop: asyncio.Event | None = None,
-    keep: Callable[[Sequence[tuple[K, T]]], Awaitable[None]] | None = None,
+    save: Callable[[Sequence[tuple[K, T]]], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[tuple[K, T], None]:
     """Send every request, and yield (key, result) as calls complete.
 
     A request is read when a slot is free and no started call waits for a permit. At most four
     times as many calls as slots are under way, sleeping ones included. Slots bound the results
-    that nobody has stored yet: a call keeps its slot until ``keep`` has returned, or, without
-    ``keep``, until its result has been taken and the next one is asked for.
+    that nobody has stored yet: a call keeps its slot until ``save`` has returned, or, without
+    ``save``, until its result has been taken and the next one is asked for.
 
     Args:
         requests: pairs of a key and a request.
@@ -245,7 +245,7 @@ async def stream_calls(
         limiter: the rate limiter, or a number of slots.
         stop: once it is set, no request is read, calls that wait or sleep end without a result,
             and attempts in flight are waited for.
-        keep: stores results. It is given those that have arrived together, before they are
+        save: stores results. It is given those that have arrived together, before they are
             yielded.
 
     Raises:
@@ -265,14 +265,14 @@ async def stream_calls(
                 await pool.wait()
                 continue
             results, error = pool.collect()
-            if keep is not None and results:
-                await keep([(key, result) for _, key, result in results])
+            if save is not None and results:
+                await save([(key, result) for _, key, result in results])
                 for task, _, _ in results:
                     pool.release(task)
                 await pool.start_calls()
             for task, key, result in results:
                 yield key, result
-                if keep is None:
+                if save is None:
                     pool.release(task)
                     await pool.start_calls()
             if error is not None:

@@ -116,13 +116,13 @@ def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() ->
     """Calls without an outcome, since the server is given up, are still told to who keeps."""
     kept: list[Failure] = []
 
-    async def keep(batch: Any) -> None:
+    async def save(batch: Any) -> None:
         kept.extend(outcome for _, outcome in batch)
 
     async def ask(backend: OpenAIBackend) -> None:
         try:
             with pytest.raises(EndpointError):
-                async for _ in backend.answers(requests_of(backend, 1), keep=keep):
+                async for _ in backend.answers(requests_of(backend, 1), save=save):
                     pass
         finally:
             await backend.aclose()

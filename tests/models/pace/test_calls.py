@@ -105,7 +105,7 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
         permit.complete()
         return number
 
-    async def keep(batch: Sequence[tuple[int, int]]) -> None:
+    async def save(batch: Sequence[tuple[int, int]]) -> None:
         nonlocal under_way
         assert not {number for number, _ in batch} & set(seen)
         await asyncio.sleep(5)
@@ -114,7 +114,7 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
         kept.append(list(batch))
 
     async def main(clock: virtual_time.Clock) -> None:
-        async for number, result in calls.stream_calls(_counted(40, []), send, 8, keep=keep):
+        async for number, result in calls.stream_calls(_counted(40, []), send, 8, save=save):
             assert number == result
             assert (number, number) in kept[-1]
             seen.append(number)
@@ -131,12 +131,12 @@ def test_a_batch_that_cannot_be_kept_ends_the_stream() -> None:
         await call.begin_attempt()
         return number
 
-    async def keep(batch: Sequence[tuple[int, int]]) -> None:
+    async def save(batch: Sequence[tuple[int, int]]) -> None:
         raise OSError("disk full")
 
     async def main() -> None:
         with pytest.raises(OSError, match="disk full"):
-            await anext(calls.stream_calls(_counted(40, []), send, 8, keep=keep))
+            await anext(calls.stream_calls(_counted(40, []), send, 8, save=save))
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
@@ -313,7 +313,7 @@ def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
     pulled: list[int] = []
     stored: list[int] = []
 
-    async def keep(batch: Sequence[tuple[int, int]]) -> None:
+    async def save(batch: Sequence[tuple[int, int]]) -> None:
         stored.extend(key for key, _ in batch)
 
     async def send(number: int, call: calls.Call) -> int:
@@ -326,7 +326,7 @@ def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
     keys = []
 
     async def main() -> None:
-        stream = calls.stream_calls(_counted(100, pulled), send, 4, keep=keep if kept else None)
+        stream = calls.stream_calls(_counted(100, pulled), send, 4, save=save if kept else None)
         async for key, _ in stream:
             keys.append(key)
 
