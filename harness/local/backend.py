@@ -322,7 +322,7 @@ class LocalBackend:
                 "total_tokens": read + len(row.tokens),
             },
         }
-        cost = self.price.of(read, len(row.tokens)) if self.price else None
+        cost = self.price.token_cost(read, len(row.tokens)) if self.price else None
         return Answer(json.dumps(response, ensure_ascii=False), seconds, cost)
 
     def reply(self, answer: Answer, *, cached: bool) -> Reply:

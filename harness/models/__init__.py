@@ -73,7 +73,7 @@ def open_batch_client(address: Address) -> BatchClient:
     """
     from harness.models.hosted.batch_api import BatchAPI
 
-    return BatchAPI.at(address)
+    return BatchAPI.from_address(address)
 
 
 def _load(backend: str, part: int, where: str = "settings") -> Any:

@@ -1,4 +1,4 @@
-"""Batch APIs as the rest of the house knows them: a client, and what it says of a batch."""
+"""The protocol of a Batch API's client, and the records that it returns."""
 
 from __future__ import annotations
 
@@ -10,65 +10,71 @@ from typing import IO, Any, Protocol
 
 from harness.errors import EndpointError
 from harness.models.pace.calls import RetryableError
+from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S
 from harness.records import Failure
 from harness.store.ledger import Address
 
-#: The most requests, and the most bytes, that a provider takes in one file.
+#: The most requests, and the most bytes, that a provider accepts in one file.
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
-#: How often a call is made before the provider counts as out of reach.
-ATTEMPTS = 6
+#: The attempts of a call before the provider counts as unreachable.
+MOST_ATTEMPTS = 6
 _BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteBatch:
-    """A batch as its provider sees it.
+    """The provider's record of a batch.
 
-    ``why`` and ``code`` are the provider's reason for one that failed.
+    ``completed`` and ``failed`` are numbers of requests, ``output_file`` and ``error_file`` ids of
+    files; ``None`` where the provider names none. ``reason`` and ``code`` say why a batch has
+    failed.
     """
 
     id: str
     status: str
-    done: int | None
+    completed: int | None
     failed: int | None
     output_file: str | None
     error_file: str | None
-    why: str
+    reason: str
     code: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResponse:
-    """An answered request of a batch: the body of its response."""
+    """The response to an answered request of a batch: its body, and that as text."""
 
     body: Mapping[str, Any]
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """A request that another batch may answer, with no ``status_code`` if it was not reached."""
+class UnansweredRequest:
+    """A request without an answer, which another batch may bring.
+
+    ``status_code`` is the HTTP status, ``None`` if the provider did not process the request.
+    """
 
     message: str
     status_code: int | None = None
 
 
 class UnknownBatchError(EndpointError):
-    """A batch or file that the provider does not know (404)."""
+    """The provider does not know a batch or a file (404)."""
 
 
 class ProviderUnreachableError(EndpointError):
-    """A provider that gives no answer, or turns every call away for now (429, 5xx)."""
+    """The provider does not answer, or rejects every call for now (429, 5xx)."""
 
 
 class BatchThrottledError(ProviderUnreachableError):
-    """A provider that makes no batch for now (429)."""
+    """The provider makes no batch for now (429). ``cause`` holds the pause that it asks for."""
 
-    def __init__(self, message: str, again: RetryableError) -> None:
+    def __init__(self, message: str, cause: RetryableError) -> None:
         super().__init__(message)
-        self.again = again
+        self.cause = cause
 
 
 class BatchUncertainError(EndpointError):
@@ -76,25 +82,25 @@ class BatchUncertainError(EndpointError):
 
 
 class BatchClient(Protocol):
-    """A client of one provider's Batch API. It belongs to one event loop; close it.
+    """A client of one provider's Batch API. It belongs to one event loop and has to be closed.
 
     Raises:
-        CredentialsError: a key is needed and not there.
-        EndpointError: from every method, what the provider refuses.
+        CredentialsError: a key is needed and there is none.
+        EndpointError: from every method, if the provider rejects the call.
     """
 
-    #: Seconds between the first two looks at a batch.
+    #: Seconds between the first two requests for the state of a batch.
     poll_s: float
 
     def address(self, family: str) -> Address:
-        """Where requests of a family (``chat.completions``) go, as the store notes it."""
+        """Where requests of a family (``chat.completions``) go, as the store records it."""
         ...
 
-    def line(self, key: str, url: str, body: Mapping[str, Any]) -> bytes:
-        """A request as a line of a batch's file.
+    def request_line(self, key: str, url: str, body: Mapping[str, Any]) -> bytes:
+        """A request as a line of a batch's input file.
 
         Raises:
-            ValueError: UTF-8 cannot hold it.
+            ValueError: UTF-8 cannot represent it.
         """
         ...
 
@@ -103,22 +109,27 @@ class BatchClient(Protocol):
         ...
 
     async def create(self, file: str, url: str, nonce: str) -> RemoteBatch:
-        """Ask once for a batch of an uploaded file; ``nonce`` is our own name for it.
+        """Ask for a batch of an uploaded file, without retries.
+
+        ``nonce`` is our own name for it, which no other batch has.
 
         Raises:
-            BatchThrottledError: none was made.
-            BatchUncertainError: one may have been made; :meth:`find` tells.
+            BatchThrottledError: no batch was made.
+            BatchUncertainError: a batch may have been made; :meth:`find_batch` tells.
         """
         ...
 
-    async def find(
-        self, nonce: str, *, since: float, kept: str | None = None
+    async def find_batch(
+        self, nonce: str, *, since: float, adopted_id: str | None = None
     ) -> RemoteBatch | None:
-        """The batch of our own name that was made at this time (since 1970) or later, if any."""
+        """The batch with this nonce that was made at ``since`` (seconds since 1970) or later.
+
+        If there are several, all but one are cancelled: ``adopted_id`` or the oldest is left.
+        """
         ...
 
-    async def look(self, batch: str) -> RemoteBatch:
-        """The state of a batch.
+    async def retrieve(self, batch: str) -> RemoteBatch:
+        """The present state of a batch.
 
         Raises:
             UnknownBatchError: the provider does not know it, at least not with this key.
@@ -126,15 +137,24 @@ class BatchClient(Protocol):
         ...
 
     async def cancel(self, batch: str) -> RemoteBatch:
-        """Ask for a batch to be stopped; what it has answered by then is paid for."""
+        """Ask for a batch to be stopped. Requests answered by then are paid for.
+
+        Raises:
+            UnknownBatchError: as for :meth:`retrieve`.
+        """
         ...
 
     async def download(self, file: str, into: IO[bytes]) -> None:
-        """Fetch a file, from its first byte to its last."""
+        """Write a whole file of the provider into ``into``, which is then at its start."""
         ...
 
-    def read(self, line: bytes) -> tuple[str, BatchResponse | Failure | Unanswered] | None:
-        """What a line of an output or error file says of which request; ``None``: nothing."""
+    def read_result(
+        self, line: bytes
+    ) -> tuple[str, BatchResponse | Failure | UnansweredRequest] | None:
+        """The key and the outcome of a request, from a line of an output or error file.
+
+        ``None``: the line holds no outcome.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -142,15 +162,18 @@ class BatchClient(Protocol):
         ...
 
 
-def lines(file: IO[bytes], at_a_time: int) -> Iterator[list[bytes]]:
-    """The lines of a file, so many at a time; JSON may hold all that splits a text but newlines."""
-    while chunk := list(islice(file, at_a_time)):
+def read_chunks(file: IO[bytes], lines: int) -> Iterator[list[bytes]]:
+    """The lines of a JSONL file, at most ``lines`` at a time.
+
+    Only newlines split it: JSON may hold the other characters that Python takes for line ends.
+    """
+    while chunk := list(islice(file, lines)):
         yield chunk
 
 
-def pause(attempt: int, again: RetryableError) -> float:
-    """Seconds until a call that failed, at this attempt (from 0), is made again."""
-    asked = again.retry_after_s
-    if asked is None:
-        asked = min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S)
-    return min(asked, 600.0) * random.uniform(1.0, 1.25)
+def retry_pause_s(attempt: int, error: RetryableError) -> float:
+    """Seconds between a failed attempt (from 0) and the next one, with jitter."""
+    pause = error.retry_after_s
+    if pause is None:
+        pause = min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S)
+    return min(pause, LONGEST_RETRY_AFTER_S) * random.uniform(1.0, 1.25)

@@ -64,9 +64,9 @@ class Price:
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
-        return self.of(usage.prompt_tokens - cached, usage.completion_tokens, cached)
+        return self.token_cost(usage.prompt_tokens - cached, usage.completion_tokens, cached)
 
-    def of(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int:
+    def token_cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int:
         """The cost of these numbers of tokens in nano-dollars, rounded half up."""
         millionths = (
             input_tokens * self.input
@@ -75,7 +75,7 @@ class Price:
         )
         return (2 * millionths + _MILLION) // (2 * _MILLION)
 
-    def worst(self, body: Mapping[str, Any]) -> int | None:
+    def worst_case(self, body: Mapping[str, Any]) -> int | None:
         """The most that the call of a request body can cost, in nano-dollars.
 
         A byte-level tokenizer makes at most one token per byte of text. An allowance covers the
@@ -87,7 +87,9 @@ class Price:
         size = sum(len(text.encode("utf-8", "surrogatepass")) for text in _prompt_texts(body))
         prompt = size + _MESSAGE_OVERHEAD * (1 + len(body.get("messages", ())))
         # A cached token may cost more than another one, but no token has both prices.
-        return self.of(0, answer) + max(self.of(prompt, 0), self.of(0, 0, prompt))
+        return self.token_cost(0, answer) + max(
+            self.token_cost(prompt, 0), self.token_cost(0, 0, prompt)
+        )
 
 
 #: Prices of an experiment file: provider → model → price.

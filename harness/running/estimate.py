@@ -70,7 +70,7 @@ def estimate(
         budget = answer_budget(request.body) or 0
         low, high, answers = low + few, high + many, answers + budget
         largest = max(largest, many + budget)
-        worst = add_costs(worst, plan.worst(request))
+        worst = add_costs(worst, plan.worst_case(request))
     unpriced = unpriced_reason(plan.backend, prices) if requests else None
     price = plan.backend.price
     keys = [key for cell in plan.cells for key in cell.keys]
@@ -87,7 +87,7 @@ def estimate(
         largest=largest,
         price=None
         if unpriced is not None or price is None
-        else (price.of(low, 0), price.of(high, answers)),
+        else (price.token_cost(low, 0), price.token_cost(high, answers)),
         unpriced=unpriced,
         worst=worst,
         minutes=_minutes(plan, len(requests), low),

@@ -120,10 +120,10 @@ class SystemPlan:
             )
         return request
 
-    def worst(self, request: Request) -> int | None:
+    def worst_case(self, request: Request) -> int | None:
         """The most that a request can cost, in nano-dollars; ``None`` if that is unknown."""
         price = self.backend.price
-        return None if price is None else price.worst(request.body)
+        return None if price is None else price.worst_case(request.body)
 
     def read(self, cell: Cell, index: int, reply: Reply) -> Prediction:
         """A reply read into annotations, under the classes that the cell's schema knows."""

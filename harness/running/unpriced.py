@@ -16,7 +16,7 @@ def unpriced_reason(backend: Backend, prices: Prices) -> str | None:
     ``prices`` are those of the experiment file.
     """
     if backend.price is not None:
-        bounded = backend.price.worst(backend.request(Prompt("", "", ())).body) is not None
+        bounded = backend.price.worst_case(backend.request(Prompt("", "", ())).body) is not None
         return None if bounded else "answers have no bound: give max_tokens"
     endpoint, model = backend.settings.endpoint, backend.settings.model
     if find_price(endpoint, model, prices) is not None:

@@ -74,9 +74,9 @@ def test_without_counts_there_is_no_cost() -> None:
 
 def test_half_a_nano_dollar_is_rounded_up() -> None:
     price = prices.Price(input=500_000, output=499_999, cached_input=0)
-    assert price.of(1, 0) == 1
-    assert price.of(0, 1) == 0
-    assert price.of(3, 0) == 2
+    assert price.token_cost(1, 0) == 1
+    assert price.token_cost(0, 1) == 0
+    assert price.token_cost(3, 0) == 2
 
 
 def test_every_shipped_row_is_dated_sorted_and_sensible() -> None:
@@ -183,8 +183,8 @@ def test_each_of_several_completions_may_be_as_long_as_the_budget(
     body = {"model": "m", "prompt": "", "max_tokens": 10, **more}
     assert prices.answer_budget(body) == 10 * completions
     price = prices.Price(input=0, output=1_000_000, cached_input=0)
-    assert price.worst(body) == 10 * completions
-    assert price.worst({"model": "m", "prompt": "", "best_of": 3}) is None
+    assert price.worst_case(body) == 10 * completions
+    assert price.worst_case({"model": "m", "prompt": "", "best_of": 3}) is None
 
 
 def test_whatever_is_sent_may_come_to_stand_in_the_prompt() -> None:
@@ -192,7 +192,7 @@ def test_whatever_is_sent_may_come_to_stand_in_the_prompt() -> None:
 
     def tokens(**more: Any) -> int:
         body = {"model": "m" * 99, "messages": [{"content": "é"}], "max_tokens": 9}
-        worst = price.worst(body | more)
+        worst = price.worst_case(body | more)
         assert worst is not None
         return worst
 

@@ -102,10 +102,10 @@ def test_no_byte_level_tokenizer_passes_the_worst_case(system: str, user: str, a
         "max_tokens": answer,
     }
     sent = len((system + user).encode())
-    worst = price.worst(body)
+    worst = price.worst_case(body)
     assert worst is not None
-    assert worst >= price.of(sent + 3 * 3, answer)
-    assert price.worst({k: v for k, v in body.items() if k != "max_tokens"}) is None
+    assert worst >= price.token_cost(sent + 3 * 3, answer)
+    assert price.worst_case({k: v for k, v in body.items() if k != "max_tokens"}) is None
 
 
 @pytest.mark.parametrize("budget", ["0", "0.03", "0.055", "0.1"])

@@ -15,15 +15,15 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import EndpointError
 from harness.models.batches import (
-    ATTEMPTS,
+    MOST_ATTEMPTS,
     BatchResponse,
     BatchThrottledError,
     BatchUncertainError,
     ProviderUnreachableError,
     RemoteBatch,
-    Unanswered,
+    UnansweredRequest,
     UnknownBatchError,
-    pause,
+    retry_pause_s,
 )
 from harness.models.hosted import failures
 from harness.models.hosted.credentials import read_api_key
@@ -54,7 +54,7 @@ class BatchAPI:
     """A client of one provider's Batch API. It belongs to one event loop and has to be closed.
 
     Calls are retried after transport errors, 429 and 5xx, except :meth:`create`. The provider may
-    have made the batch without our knowledge, which :meth:`find` has to tell first.
+    have made the batch without our knowledge, which :meth:`find_batch` has to tell first.
 
     Raises:
         CredentialsError: a key is needed and there is none.
@@ -74,7 +74,7 @@ class BatchAPI:
         self._client = open_sdk_client(settings, httpx2.AsyncClient(timeout=timeout))
 
     @classmethod
-    def at(cls, address: Address) -> BatchAPI:
+    def from_address(cls, address: Address) -> BatchAPI:
         """The client of the provider that a batch was submitted to."""
         return cls(
             OpenAISettings(
@@ -102,7 +102,7 @@ class BatchAPI:
         )
 
     @staticmethod
-    def line(key: str, url: str, body: Mapping[str, Any]) -> bytes:
+    def request_line(key: str, url: str, body: Mapping[str, Any]) -> bytes:
         """A request as a line of a batch's input file.
 
         Raises:
@@ -133,7 +133,7 @@ class BatchAPI:
 
         Raises:
             BatchThrottledError: no batch was made.
-            BatchUncertainError: a batch may have been made; :meth:`find` tells by its nonce.
+            BatchUncertainError: a batch may have been made; :meth:`find_batch` tells by its nonce.
         """
         from openai import APIConnectionError, APIStatusError
 
@@ -155,14 +155,14 @@ class BatchAPI:
             raise self._uncertain(message) from None
         return self._remote_batch(batch)
 
-    async def find(
-        self, nonce: str, *, since: float, kept: str | None = None
+    async def find_batch(
+        self, nonce: str, *, since: float, adopted_id: str | None = None
     ) -> RemoteBatch | None:
         """The batch with this nonce that was made at ``since`` (seconds since 1970) or later.
 
-        If there are several, all but one are cancelled. The one left is ``kept``, otherwise the
-        oldest: another process may have adopted it already. ``None``: there is none, though a
-        batch made some seconds ago may be missing from the provider's list.
+        If there are several, all but one are cancelled. The one left is ``adopted_id``, otherwise
+        the oldest, which another process may have adopted already. ``None``: there is none, though
+        a batch made some seconds ago may be missing from the provider's list.
         """
 
         async def list_batches(client: AsyncOpenAI) -> list[Batch]:
@@ -179,15 +179,17 @@ class BatchAPI:
             return batches
 
         batches = await self._call_with_retries(list_batches)
-        if kept is None and batches:
-            kept = batches[0].id
-        for spare in (batch for batch in batches if batch.id != kept):
+        if adopted_id is None and batches:
+            adopted_id = batches[0].id
+        for spare in (batch for batch in batches if batch.id != adopted_id):
             # A batch that has ended cannot be cancelled any more.
             with suppress(EndpointError):
                 await self.cancel(spare.id)
-        return next((self._remote_batch(batch) for batch in batches if batch.id == kept), None)
+        return next(
+            (self._remote_batch(batch) for batch in batches if batch.id == adopted_id), None
+        )
 
-    async def look(self, batch: str) -> RemoteBatch:
+    async def retrieve(self, batch: str) -> RemoteBatch:
         """The present state of a batch.
 
         Raises:
@@ -201,7 +203,7 @@ class BatchAPI:
         """Ask for a batch to be stopped. Requests answered by then are paid for.
 
         Raises:
-            UnknownBatchError: as for :meth:`look`.
+            UnknownBatchError: as for :meth:`retrieve`.
         """
         return self._remote_batch(
             await self._call_with_retries(lambda client: client.batches.cancel(batch))
@@ -225,7 +227,9 @@ class BatchAPI:
         await self._call_with_retries(fetch)
         into.seek(0)
 
-    def read(self, line: bytes) -> tuple[str, BatchResponse | Failure | Unanswered] | None:
+    def read_result(
+        self, line: bytes
+    ) -> tuple[str, BatchResponse | Failure | UnansweredRequest] | None:
         """The key and the outcome of a request, from a line of an output or error file.
 
         ``None``: the line holds no outcome.
@@ -239,18 +243,20 @@ class BatchAPI:
             return None
         if not isinstance(response, Mapping):
             details = error if isinstance(error, Mapping) else {}
-            return key, Unanswered(self._redact(f"{details.get('code')}: {details.get('message')}"))
+            return key, UnansweredRequest(
+                self._redact(f"{details.get('code')}: {details.get('message')}")
+            )
         status, body = response.get("status_code"), response.get("body")
         if not isinstance(status, int) or not 100 <= status <= 599:
-            return key, Unanswered(self._redact(f"no HTTP status: {line[:200]!r}"))
+            return key, UnansweredRequest(self._redact(f"no HTTP status: {line[:200]!r}"))
         if status != 200:
             return key, self._failure(status, body)
         if not isinstance(body, Mapping) or not is_answer(body):
-            return key, Unanswered(self._redact(f"HTTP 200, but no completion: {body}"), 200)
+            return key, UnansweredRequest(self._redact(f"HTTP 200, but no completion: {body}"), 200)
         text = json.dumps(body, ensure_ascii=False)
         return key, BatchResponse(body, redact(text, self._answer_secrets))
 
-    def _failure(self, status: int, body: Any) -> Failure | Unanswered:
+    def _failure(self, status: int, body: Any) -> Failure | UnansweredRequest:
         import httpx2
 
         # Read it as the response of a live call.
@@ -261,13 +267,13 @@ class BatchAPI:
                 self._client._make_status_error_from_response(response), self._secrets
             )
         except RetryableError as error:
-            return Unanswered(error.message, status)
+            return UnansweredRequest(error.message, status)
 
     async def _call_with_retries(self, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         import httpx2
         from openai import APIConnectionError, APIStatusError
 
-        for attempt in range(ATTEMPTS):
+        for attempt in range(MOST_ATTEMPTS):
             try:
                 return await call(self._client)
             except APIStatusError as error:
@@ -275,8 +281,8 @@ class BatchAPI:
             except (APIConnectionError, httpx2.TransportError) as error:
                 message = self._redact(failures.describe_transport_error(error))
                 retryable = RetryableError(message)
-            if attempt + 1 < ATTEMPTS:
-                await asyncio.sleep(pause(attempt, retryable))
+            if attempt + 1 < MOST_ATTEMPTS:
+                await asyncio.sleep(retry_pause_s(attempt, retryable))
         raise ProviderUnreachableError(self._unreachable_message(retryable.message))
 
     def _as_retryable(self, error: APIStatusError) -> RetryableError:

@@ -18,9 +18,9 @@ from harness.models.batches import (
     BatchResponse,
     ProviderUnreachableError,
     RemoteBatch,
-    Unanswered,
+    UnansweredRequest,
     UnknownBatchError,
-    lines,
+    read_chunks,
 )
 from harness.models.replies import read_usage
 from harness.records import Answer, Failure
@@ -194,7 +194,7 @@ class _BatchedRun:
     async def _check(self, batch: Batch, remote_id: str, tracked: TrackedBatch) -> list[str]:
         """Look at one batch; collects it if it has ended."""
         try:
-            remote = await self._batches.unless_stopped(self._client.look(remote_id))
+            remote = await self._batches.unless_stopped(self._client.retrieve(remote_id))
         except UnknownBatchError:
             address = batch.address
             raise EndpointError(
@@ -202,11 +202,13 @@ class _BatchedRun:
                 f"{address.api_key_env}, is not known there. Set that key and address, or have "
                 f"`harness batch cancel {remote_id}` give it up and run again."
             ) from None
-        self._ledger.saw(batch.id, remote.status, remote.done, remote.failed)
+        self._ledger.saw(batch.id, remote.status, remote.completed, remote.failed)
         if tracked.resubmit is None:
             tracked.resubmit = remote.status in ("cancelling", "cancelled")
         if remote.status != tracked.status:
-            done = "" if remote.done is None else f", {remote.done} of {batch.requests} done"
+            done = (
+                "" if remote.completed is None else f", {remote.completed} of {batch.requests} done"
+            )
             self._context.note(f"{remote_id}: {remote.status}{done}")
         tracked.remote, tracked.status = remote_id, remote.status
         if remote.status not in ENDED:
@@ -221,7 +223,7 @@ class _BatchedRun:
         if not batch.orphaned and age < _ABANDONED_S:
             return
         if batch.status == CREATING:
-            find = self._client.find(batch.nonce, since=batch.created)
+            find = self._client.find_batch(batch.nonce, since=batch.created)
             remote = await self._batches.unless_stopped(find)
             if remote is not None:
                 self._ledger.adopt(batch.id, remote.id, remote.status)
@@ -242,7 +244,7 @@ class _BatchedRun:
         self._waits_for_room = remote.code == _NO_ROOM
         self._refusal = (
             f"Batch {remote.id} of model '{batch.address.model}' was refused by "
-            f"{batch.address.endpoint} ({remote.why.rstrip(' .') or 'no reason given'}). Change "
+            f"{batch.address.endpoint} ({remote.reason.rstrip(' .') or 'no reason given'}). Change "
             f'what it says in the experiment file, or leave out mode = "batch".'
         )
         return list(keys)
@@ -250,7 +252,7 @@ class _BatchedRun:
     async def _collect(self, batch: Batch, remote: RemoteBatch, tracked: TrackedBatch) -> list[str]:
         """Store every answer of a batch; returns the keys that are to be asked again."""
         keys_elsewhere: list[str] = []
-        unanswered: dict[str, Unanswered] = {}
+        unanswered: dict[str, UnansweredRequest] = {}
         for file in (remote.output_file, remote.error_file):
             if file is None:
                 continue
@@ -260,7 +262,7 @@ class _BatchedRun:
                 except UnknownBatchError:
                     self._context.note(f"{remote.id}: its file {file} is gone at the provider")
                     continue
-                for chunk in lines(copy, STEP):
+                for chunk in read_chunks(copy, STEP):
                     keys_elsewhere += self._store_lines(batch, tracked.keys, chunk, unanswered)
                     await asyncio.sleep(0)
                     if self._context.stop.is_set():
@@ -292,7 +294,7 @@ class _BatchedRun:
         batch: Batch,
         keys: set[str],
         chunk: Sequence[bytes],
-        unanswered: dict[str, Unanswered],
+        unanswered: dict[str, UnansweredRequest],
     ) -> list[str]:
         """Store the answers in lines of a batch's file, and remove their keys from ``keys``.
 
@@ -301,13 +303,13 @@ class _BatchedRun:
         answers: dict[str, Answer] = {}
         price = self._context.price
         for line in chunk:
-            key, outcome = self._client.read(line) or ("", Unanswered(""))
+            key, outcome = self._client.read_result(line) or ("", UnansweredRequest(""))
             if key not in keys:
                 continue  # it belongs to another experiment, whose run collects it
             if isinstance(outcome, BatchResponse):
                 cost = None if price is None else price.cost(read_usage(outcome.body))
                 answers[key] = Answer(outcome.text, 0.0, cost)
-            elif isinstance(outcome, Unanswered):
+            elif isinstance(outcome, UnansweredRequest):
                 unanswered[key] = outcome
             else:
                 self._ledger.free(batch.id, [key])
@@ -325,12 +327,16 @@ class _BatchedRun:
             self._context.record(key, answers[key])
         return [key for key in answers if key not in stored]
 
-    def _may_resubmit(self, key: str, remote: RemoteBatch, unanswered: Unanswered | None) -> bool:
+    def _may_resubmit(
+        self, key: str, remote: RemoteBatch, unanswered: UnansweredRequest | None
+    ) -> bool:
         """Whether a key without an outcome is asked once more; if not, it has failed."""
         tries = self._tries[key] = self._tries.get(key, 0) + 1
         if tries < _TRIES:
             return True
-        reason = unanswered or Unanswered(f"batch {remote.id} ({remote.status}) says nothing of it")
+        reason = unanswered or UnansweredRequest(
+            f"batch {remote.id} ({remote.status}) says nothing of it"
+        )
         self._context.record(key, Failure(reason.message, reason.status_code, tries))
         return False
 

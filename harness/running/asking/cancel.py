@@ -31,13 +31,13 @@ async def refresh_batches(ledger: Ledger, warn: Report) -> None:
         try:
             client = open_batch_client(batch.address)
             try:
-                remote = await client.look(batch.remote)
+                remote = await client.retrieve(batch.remote)
             finally:
                 await client.aclose()
         except (CredentialsError, EndpointError) as error:
             warn(f"{batch.remote}: {error}")
         else:
-            ledger.saw(batch.id, remote.status, remote.done, remote.failed)
+            ledger.saw(batch.id, remote.status, remote.completed, remote.failed)
 
 
 async def cancel_batches(
@@ -81,7 +81,7 @@ async def _cancel(
             f"again if it is gone."
         )
     try:
-        remote = await client.look(batch.remote)
+        remote = await client.retrieve(batch.remote)
         if remote.status not in ENDED:
             remote = await client.cancel(batch.remote)
             report(f"{batch.remote}: {remote.status}; that may take ten minutes")
@@ -89,14 +89,14 @@ async def _cancel(
         while remote.status not in ENDED:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_LOOK_S)
-            remote = await client.look(batch.remote)
+            remote = await client.retrieve(batch.remote)
     except UnknownBatchError:
         if not named:
             # Perhaps another key is set than the one it was submitted with.
             return "the provider does not know it; name it to have it given up"
         lost = ledger.abandon(batch.id, "unknown")
         return f"the provider does not know it; {lost} requests are given up"
-    ledger.saw(batch.id, remote.status, remote.done, remote.failed)
+    ledger.saw(batch.id, remote.status, remote.completed, remote.failed)
     freed = await _give_back(ledger, batch.id, client, remote)
     left = ledger.keys(batch.id)
     rest = f"; {request_count(left)} to be collected: run its experiment again" if left else ""
@@ -115,7 +115,7 @@ async def _give_back(
             with suppress(UnknownBatchError):
                 await client.download(remote.output_file, answers)
             for line in answers:
-                key, outcome = client.read(line) or ("", None)
+                key, outcome = client.read_result(line) or ("", None)
                 if isinstance(outcome, BatchResponse):
                     keys.discard(key)
     return ledger.free(number, keys)

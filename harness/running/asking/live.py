@@ -92,7 +92,7 @@ class LiveCalls:
         while self.unsent and not self._lease.lost:
             key = self.unsent[0]
             request = plan.request_of(key)
-            worst = 0 if budget.limit is None else plan.worst(request) or 0
+            worst = 0 if budget.limit is None else plan.worst_case(request) or 0
             if not budget.reserve(worst):
                 return
             self.unsent.popleft()
@@ -135,4 +135,4 @@ class LiveCalls:
         without a price.
         """
         attempts = outcome.lost_attempts + (isinstance(outcome, Answer) and outcome.cost is None)
-        return attempts * (self._plan.worst(request) or 0) if attempts else 0
+        return attempts * (self._plan.worst_case(request) or 0) if attempts else 0

@@ -11,12 +11,12 @@ from typing import IO
 
 from harness.errors import EndpointError
 from harness.models.batches import (
-    ATTEMPTS,
+    MOST_ATTEMPTS,
     BatchClient,
     BatchThrottledError,
     BatchUncertainError,
     RemoteBatch,
-    pause,
+    retry_pause_s,
 )
 from harness.records import Failure
 from harness.running.asking.run_batches import RunBatches, RunStopped, TrackedBatch, request_count
@@ -82,7 +82,7 @@ class Submitter:
                 key = queue[0]
                 body = context.request_of(key).body
                 try:
-                    line = self._client.line(key, url, body)
+                    line = self._client.request_line(key, url, body)
                     if len(line) > context.most_bytes:
                         raise ValueError(f"{len(line)} bytes are too many for a file")
                 except ValueError as error:
@@ -91,7 +91,7 @@ class Submitter:
                     context.record(key, Failure(message))
                     continue
                 full = size + len(line) > context.most_bytes
-                worst = None if context.price is None else context.price.worst(body)
+                worst = None if context.price is None else context.price.worst_case(body)
                 room = full or self._batches.reserve(key, worst)
                 if full or not room:
                     break
@@ -130,13 +130,13 @@ class Submitter:
                 remote = await self._client.create(upload, url, batch.nonce)
             except BatchThrottledError as error:
                 ledger.recall(number)
-                if attempt == ATTEMPTS:
+                if attempt == MOST_ATTEMPTS:
                     raise
-                await batches.unless_stopped(asyncio.sleep(pause(attempt - 1, error.again)))
+                await batches.unless_stopped(asyncio.sleep(retry_pause_s(attempt - 1, error.cause)))
             except BatchUncertainError:
                 uncertain += 1
                 remote = await batches.unless_stopped(self._find_listed(batch))
-                if remote is None and attempt == ATTEMPTS:
+                if remote is None and attempt == MOST_ATTEMPTS:
                     raise
         if not ledger.adopt(number, remote.id, remote.status):
             current = ledger.get(number)
@@ -150,7 +150,7 @@ class Submitter:
             # An earlier call may have created a batch that was listed too late.
             with suppress(EndpointError):
                 await batches.unless_stopped(
-                    self._client.find(batch.nonce, since=batch.created, kept=remote.id)
+                    self._client.find_batch(batch.nonce, since=batch.created, adopted_id=remote.id)
                 )
         return True
 
@@ -163,7 +163,7 @@ class Submitter:
         deadline = time.monotonic() + LISTED_S
         while True:
             try:
-                remote = await self._client.find(batch.nonce, since=batch.created)
+                remote = await self._client.find_batch(batch.nonce, since=batch.created)
             except EndpointError as error:
                 raise BatchUncertainError(str(error)) from None
             if remote is not None or time.monotonic() > deadline:

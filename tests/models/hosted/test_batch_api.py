@@ -19,7 +19,7 @@ from harness.models.batches import (
     BatchThrottledError,
     BatchUncertainError,
     RemoteBatch,
-    Unanswered,
+    UnansweredRequest,
     UnknownBatchError,
 )
 from harness.models.hosted.batch_api import BatchAPI
@@ -61,12 +61,14 @@ def requests(count: int, *, text: str = "hello", url: str = URL) -> io.BytesIO:
     def body(number: int) -> dict[str, Any]:
         return {"model": "m", "messages": [{"role": "user", "content": f"{text} {number}"}]}
 
-    return io.BytesIO(b"".join(BatchAPI.line(f"{n:064x}", url, body(n)) for n in range(count)))
+    return io.BytesIO(
+        b"".join(BatchAPI.request_line(f"{n:064x}", url, body(n)) for n in range(count))
+    )
 
 
 async def until(api: BatchAPI, name: str, met: Callable[[RemoteBatch], Any]) -> RemoteBatch:
     while True:
-        seen = await api.look(name)
+        seen = await api.retrieve(name)
         if met(seen):
             return seen
         await asyncio.sleep(0.01)
@@ -80,7 +82,7 @@ async def read(api: BatchAPI, file: str | None) -> dict[str, Any]:
     assert file is not None
     with tempfile.TemporaryFile() as copy:
         await api.download(file, copy)
-        return dict(found for line in copy if (found := api.read(line)) is not None)
+        return dict(found for line in copy if (found := api.read_result(line)) is not None)
 
 
 def test_from_upload_to_answers() -> None:
@@ -90,7 +92,12 @@ def test_from_upload_to_answers() -> None:
         created = await api.create(file, URL, "nonce-1")
         assert created.status == "validating"
         seen = await ended(api, created.id)
-        assert (seen.status, seen.done, seen.failed, seen.error_file) == ("completed", 40, 0, None)
+        assert (seen.status, seen.completed, seen.failed, seen.error_file) == (
+            "completed",
+            40,
+            0,
+            None,
+        )
         answers = await read(api, seen.output_file)
         assert sorted(answers) == [f"{n:064x}" for n in range(40)]
         assert list(answers) != sorted(answers)
@@ -107,10 +114,10 @@ def test_a_batch_is_found_by_our_own_name() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
         made = [await api.create(file, URL, f"nonce-{n}") for n in range(3)]
-        found = await api.find("nonce-1", since=0)
+        found = await api.find_batch("nonce-1", since=0)
         assert found is not None
         assert found.id == made[1].id
-        assert await api.find("nonce-7", since=0) is None
+        assert await api.find_batch("nonce-7", since=0) is None
 
     with_api(client)
 
@@ -120,10 +127,10 @@ def test_a_second_batch_of_one_name_is_cancelled() -> None:
         file = await api.upload(requests(1))
         first, second, third = [await api.create(file, URL, "same") for _ in range(3)]
         for kept, found in ((second.id, second.id), (None, first.id), ("unlisted", None)):
-            seen = await api.find("same", since=0, kept=kept)
+            seen = await api.find_batch("same", since=0, adopted_id=kept)
             assert (seen and seen.id) == found
         for name in (first.id, third.id):
-            assert (await api.look(name)).status in ("cancelling", "cancelled")
+            assert (await api.retrieve(name)).status in ("cancelling", "cancelled")
 
     with_api(client, batch_latency_s=60)
 
@@ -142,7 +149,7 @@ def test_a_file_that_is_not_taken(content: bytes, said: str) -> None:
         created = await api.create(await api.upload(io.BytesIO(content)), URL, "n")
         seen = await ended(api, created.id)
         assert seen.status == "failed"
-        assert said in seen.why
+        assert said in seen.reason
 
     with_api(client)
 
@@ -157,7 +164,7 @@ def test_expired_and_failed_lines() -> None:
         kinds = {
             (outcome.status_code, outcome.message.split(":")[0])
             for outcome in bad.values()
-            if isinstance(outcome, Unanswered)
+            if isinstance(outcome, UnansweredRequest)
         }
         assert kinds == {(500, "HTTP 500"), (None, "batch_expired")}
 
@@ -167,12 +174,12 @@ def test_expired_and_failed_lines() -> None:
 def test_a_cancelled_batch_keeps_what_it_has() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(requests(50)), URL, "n")
-        await until(api, created.id, lambda seen: seen.done)
+        await until(api, created.id, lambda seen: seen.completed)
         assert (await api.cancel(created.id)).status == "cancelling"
         seen = await ended(api, created.id)
         assert seen.status == "cancelled"
         good, bad = await read(api, seen.output_file), await read(api, seen.error_file)
-        assert len(good) == seen.done == server.stats.answered.total() < 50
+        assert len(good) == seen.completed == server.stats.answered.total() < 50
         assert len(good) + len(bad) == 50
         with pytest.raises(EndpointError, match="Cannot cancel"):
             await api.cancel(created.id)
@@ -191,14 +198,14 @@ def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
         (b"[1]", None),
         (b"[" * 100_000, None),
         (b'{"custom_id": 3}', None),
-        (row(), Unanswered("None: None")),
+        (row(), UnansweredRequest("None: None")),
         (
             row(error={"code": "batch_expired", "message": "late"}),
-            Unanswered("batch_expired: late"),
+            UnansweredRequest("batch_expired: late"),
         ),
         (
             row(response={"status_code": 500, "body": {"error": {"message": "oops"}}}),
-            Unanswered("HTTP 500: oops", 500),
+            UnansweredRequest("HTTP 500: oops", 500),
         ),
         (
             row(
@@ -220,24 +227,26 @@ def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
         ),
     ],
 )
-def test_what_a_line_says(line: bytes, outcome: Failure | Unanswered | None) -> None:
+def test_what_a_line_says(line: bytes, outcome: Failure | UnansweredRequest | None) -> None:
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
-    found = api.read(line)
+    found = api.read_result(line)
     assert found == (None if outcome is None else ("k", outcome))
 
 
 @pytest.mark.parametrize("status", [200, "200", None, 99, True])
 def test_a_line_without_a_completion_is_not_done(status: Any) -> None:
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
-    found = api.read(row(response={"status_code": status, "body": {"error": None}}))
+    found = api.read_result(row(response={"status_code": status, "body": {"error": None}}))
     assert found is not None
-    assert isinstance(found[1], Unanswered)
+    assert isinstance(found[1], UnansweredRequest)
 
 
 def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-4711")
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
-    found = api.read(row(response={"status_code": 200, "body": completion("sk-secret-4711")}))
+    found = api.read_result(
+        row(response={"status_code": 200, "body": completion("sk-secret-4711")})
+    )
     assert found is not None
     assert isinstance(found[1], BatchResponse)
     assert "4711" not in found[1].text
@@ -246,7 +255,7 @@ def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -
 def test_unknown_and_refused() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         with pytest.raises(UnknownBatchError, match="No batch found"):
-            await api.look("batch_x")
+            await api.retrieve("batch_x")
         with pytest.raises(UnknownBatchError, match="No file found"):
             await api.download("file-x", io.BytesIO())
         with pytest.raises(EndpointError, match=r"No such File.*mode = \"live\""):

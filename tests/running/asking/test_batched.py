@@ -58,7 +58,7 @@ def test_files_are_split_by_bytes(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 60) as it:
             url = "/v1/chat/completions"
-            sizes = [len(BatchAPI.line(key, url, r.body)) for key, r in it.requests.items()]
+            sizes = [len(BatchAPI.request_line(key, url, r.body)) for key, r in it.requests.items()]
             assert await it.ask(most_bytes=10 * max(sizes))
             it.check()
             assert sum("submitted" in note for note in it.notes) == 6
@@ -249,7 +249,7 @@ def test_a_refused_batch_is_told_and_leaves_nothing_out(tmp_path: Path) -> None:
 def test_a_batch_without_room_waits_for_another_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = BatchAPI.look
+    look = BatchAPI.retrieve
     seen: list[str] = []
 
     async def crowded(api: BatchAPI, name: str) -> RemoteBatch:
@@ -257,7 +257,7 @@ def test_a_batch_without_room_waits_for_another_to_end(
         if name not in seen:
             seen.append(name)
         if seen.index(name) == 1:
-            return replace(remote, status="failed", code="token_limit_exceeded", why="no room")
+            return replace(remote, status="failed", code="token_limit_exceeded", reason="no room")
         return remote
 
     async def main() -> None:
@@ -267,14 +267,14 @@ def test_a_batch_without_room_waits_for_another_to_end(
             assert sum("submitted" in note for note in it.notes) == 3
             assert it.notes[-1].endswith("completed, 50 of 50 done")
 
-    monkeypatch.setattr(BatchAPI, "look", crowded)
+    monkeypatch.setattr(BatchAPI, "retrieve", crowded)
     asyncio.run(main())
 
 
 def test_the_budget_is_never_passed(tmp_path: Path) -> None:
     async def main() -> None:
         async with case(tmp_path, 60) as it:
-            worst = PRICE.worst(it.requests[it.keys[0]].body)
+            worst = PRICE.worst_case(it.requests[it.keys[0]].body)
             assert worst is not None
             none = Budget(worst // 2)
             assert not await it.ask(price=PRICE, budget=none)
@@ -300,7 +300,7 @@ def test_an_answer_without_usage_counts_as_its_worst_case(
 
     async def main() -> None:
         async with case(tmp_path, 10) as it:
-            worst = sum(PRICE.worst(r.body) or 0 for r in it.requests.values())
+            worst = sum(PRICE.worst_case(r.body) or 0 for r in it.requests.values())
             budget = Budget(worst)
             with Store(it.path, run="r") as store:
                 asked = it.asked(price=PRICE, budget=budget)
@@ -315,7 +315,7 @@ def test_what_is_out_is_held_back_before_anything_is_submitted(tmp_path: Path) -
     async def main() -> None:
         async with case(tmp_path, 40, batch_latency_s=0.3) as it:
             await it.leave(lambda: "submitted" in "".join(it.notes), price=PRICE, keys=it.keys[:20])
-            worst = max(PRICE.worst(r.body) or 0 for r in it.requests.values())
+            worst = max(PRICE.worst_case(r.body) or 0 for r in it.requests.values())
             budget = Budget(20 * worst)
             asked = it.asked(price=PRICE, budget=budget)
             with Store(it.path) as store:
@@ -369,7 +369,7 @@ def test_a_submission_that_was_cut_off_is_adopted(
 def test_a_provider_that_goes_away_for_a_while_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, upload, calls = BatchAPI.look, BatchAPI.upload, 0
+    look, upload, calls = BatchAPI.retrieve, BatchAPI.upload, 0
 
     def away() -> None:
         nonlocal calls
@@ -391,6 +391,6 @@ def test_a_provider_that_goes_away_for_a_while_is_waited_for(
             it.check()
             assert sum("out of reach" in note for note in it.notes) == 1
 
-    monkeypatch.setattr(BatchAPI, "look", look_in_vain)
+    monkeypatch.setattr(BatchAPI, "retrieve", look_in_vain)
     monkeypatch.setattr(BatchAPI, "upload", upload_in_vain)
     asyncio.run(main())

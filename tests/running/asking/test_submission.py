@@ -169,7 +169,7 @@ def test_an_interrupt_does_not_wait_for_the_list(
 def test_an_interrupt_does_not_wait_for_a_turn(
     tmp_path: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "pause", lambda *_: 3600.0)
+    monkeypatch.setattr(submission, "retry_pause_s", lambda *_: 3600.0)
     flaky.heard, flaky.status = False, 429
 
     async def main() -> None:
