@@ -139,9 +139,9 @@ def _run(experiment: Any, *, rule: str, title: str | None = None, **options: Any
     from harness.report.compare import write_scores
     from harness.report.tables import print_comparison
     from harness.running.runner import run as run_experiment
-    from harness.scoring.rules import check_rule
+    from harness.scoring.rules import find_rule
 
-    check_rule(rule)
+    find_rule(rule)
     with LiveProgress() as progress:
         result = run_experiment(experiment, progress=progress, **options)
     print_comparison(write_scores(result.folder, rule), title=title)
@@ -232,8 +232,7 @@ def compare(
         str,
         typer.Option(
             "--columns",
-            help="More columns: precision,recall,labels,english,statuses,flags,tokens,cost,"
-            "cost_per_point.",
+            help="More columns: precision,recall,cost,… An unknown name lists all of them.",
         ),
     ] = "",
     format: Annotated[  # noqa: A002
@@ -245,14 +244,14 @@ def compare(
     ] = None,
 ) -> None:
     """Compare systems, of one run or of several: F1, intervals, paired differences, cost."""
-    from harness.report.columns import check_columns
+    from harness.report.columns import find_columns
     from harness.report.compare import compare_rows
     from harness.report.tables import check_format, print_comparison
 
     check_format(format)
-    extra = check_columns(columns)
+    find_columns(columns)
     comparison = compare_rows(folders, rule=rule, baseline=baseline)
-    print_comparison(comparison, format=format, columns=extra)
+    print_comparison(comparison, format=format, columns=columns)
     if fail_under is not None and (low := comparison.under(fail_under)):
         print(f"harness: macro F1 under {fail_under:g}: {', '.join(low)}.", file=sys.stderr)
         sys.exit(1)
@@ -266,7 +265,7 @@ def show(
 ) -> None:
     """Show one sentence through every stage, with its spans marked."""
     from harness.report.show import show as show_example
-    from harness.scoring.rules import check_rule
+    from harness.scoring.rules import find_rule
 
-    check_rule(rule)
+    find_rule(rule)
     show_example(folder, example, rule=rule)

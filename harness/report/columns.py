@@ -1,173 +1,107 @@
-"""The rows of a comparison, and what can be asked of them."""
+"""The optional columns of a table. A new column is one :class:`Column` in :data:`COLUMNS`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from harness.errors import UsageError, unknown
-from harness.money import nano_dollars
-from harness.results.folder import LAYOUT
-from harness.results.tally import Tally
-
-COLUMNS = (
-    "precision",
-    "recall",
-    "labels",
-    "english",
-    "statuses",
-    "flags",
-    "tokens",
-    "cost",
-    "cost_per_point",
-)
-MACRO = "macro"
+from harness.money import show_cost
+from harness.report.comparison import ScoreRow
+from harness.results.scored import ScoredCell
 
 
-def check_columns(columns: str | Iterable[str]) -> list[str]:
-    """The columns that a comma-separated text names.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that ``--columns`` can ask for.
+
+    ``text`` writes the figure of a row. Where :class:`ScoreRow` has no such figure, the column
+    brings it: ``of_cell`` takes it from a scored cell, and ``of_macro`` makes that of a mean row
+    of those of its languages. Such a figure stands in CSV and JSON too, under ``name``, and in
+    ``row.more[name]``.
+    """
+
+    name: str
+    title: str
+    text: Callable[[ScoreRow], str]
+    align: Literal["left", "right"] = "right"
+    of_cell: Callable[[ScoredCell], Any] | None = None
+    of_macro: Callable[[Sequence[Any]], Any] | None = None
+
+
+def cell_figures(cell: ScoredCell) -> dict[str, Any]:
+    """The figures of a cell that columns bring by themselves."""
+    return {c.name: c.of_cell(cell) for c in COLUMNS.values() if c.of_cell is not None}
+
+
+def macro_figures(rows: Sequence[ScoreRow]) -> dict[str, Any]:
+    """The same of a mean over rows of languages; ``None`` where a column makes no mean."""
+    return {
+        c.name: None if c.of_macro is None else c.of_macro([row.more[c.name] for row in rows])
+        for c in COLUMNS.values()
+        if c.of_cell is not None
+    }
+
+
+def find_columns(names: str | Iterable[str]) -> list[Column]:
+    """The columns of these names, or of a comma-separated text.
 
     Raises:
-        UsageError: one is not a column.
+        UsageError: there is no such column; the message lists the choices.
     """
-    names = columns.split(",") if isinstance(columns, str) else columns
-    found = [name.strip() for name in names if name.strip()]
-    for name in found:
+    parts = names.split(",") if isinstance(names, str) else names
+    wanted = [name.strip() for name in parts if name.strip()]
+    for name in wanted:
         if name not in COLUMNS:
             raise UsageError("--columns: " + unknown("column", name, COLUMNS))
-    return found
+    return [COLUMNS[name] for name in wanted]
 
 
-@dataclass(slots=True)
-class ScoreRow:
-    """One system on one dataset and language (or ``macro``). Scores are percentages.
-
-    ``difference`` and what follows are against the baseline, paired by sentence; ``p`` is the
-    paired bootstrap's, ``p_holm`` the same adjusted over the languages of the dataset.
-    ``languages`` is how many a macro row averages. ``labels`` has the F1 of each class that
-    occurs; ``english_f1`` is that of the English stage against the gold of the English, where the
-    system has such a stage and the corpus such gold.
-
-    ``n`` counts sentences, however often each was asked, and ``unsent`` those that were not asked
-    in full, of which the row says nothing; counts of elements, statuses, tokens and cost are of
-    all ``repeats``. ``f1_repeats`` is the F1 of each repeat and ``f1_sd`` their sample standard
-    deviation; where one answer a sentence is scored, also a voted one, they are empty and
-    ``None``. ``cost`` and ``paid`` are dollars: what the answers cost when they were asked for,
-    and what the run paid of that. Tokens and dollars are ``None`` where they are unknown.
-    """
-
-    dataset: str
-    language: str
-    system: str
-    rule: str
-    n: int
-    precision: float
-    recall: float
-    f1: float
-    f1_low: float
-    f1_high: float
-    difference: float | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    languages: int = 1
-    hallucinated: int = 0
-    labels: dict[str, float] = field(default_factory=dict)
-    english_f1: float | None = None
-    statuses: dict[str, int] = field(default_factory=dict)
-    flags: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int | None = 0
-    completion_tokens: int | None = 0
-    cost: str | None = None
-    cost_per_point: float | None = None
-    signature: str = ""
-    paid: str | None = None
-    cached_tokens: int | None = 0
-    reasoning_tokens: int | None = 0
-    repeats: int = 1
-    f1_sd: float | None = None
-    f1_repeats: list[float] = field(default_factory=list)
-    unsent: int = 0
-
-    @classmethod
-    def columns(cls) -> Iterator[str]:
-        """The names of the columns, in order."""
-        return (f.name for f in fields(cls))
-
-    @property
-    def cost_nanos(self) -> int | None:
-        """The cost in nano-dollars, ``None`` where unknown."""
-        return None if self.cost is None else nano_dollars(self.cost)
-
-    @property
-    def paid_nanos(self) -> int | None:
-        """What the run paid in nano-dollars, ``None`` where unknown."""
-        return None if self.paid is None else nano_dollars(self.paid)
-
-    def as_record(self) -> dict[str, Any]:
-        """The row as a mapping, figures rounded to what they can carry."""
-        record = {name: getattr(self, name) for name in self.columns()}
-        return {k: round(v, 6) if isinstance(v, float) else v for k, v in record.items()}
+def counts_text(counts: Mapping[str, int]) -> str:
+    """``ok:298 repaired:2``."""
+    return " ".join(f"{name}:{count}" for name, count in counts.items()) or "–"
 
 
-@dataclass(slots=True)
-class Comparison:
-    """Rows of several systems under one rule; ``notes`` are what a reader must know of them."""
+def number_text(number: int | None) -> str:
+    """The number, or ``unknown``."""
+    return "unknown" if number is None else str(number)
 
-    rule: str
-    baseline: str
-    systems: list[str]
-    rows: list[ScoreRow]
-    totals: dict[str, Tally]
-    notes: list[str]
 
-    @property
-    def places(self) -> list[tuple[str, str]]:
-        """Dataset and language of each line of a wide table, in order."""
-        return list(dict.fromkeys((row.dataset, row.language) for row in self.rows))
+def _tokens(cell: ScoreRow) -> str:
+    thought = f" ({cell.reasoning_tokens} reasoning)" if cell.reasoning_tokens else ""
+    return f"{number_text(cell.prompt_tokens)}/{number_text(cell.completion_tokens)}{thought}"
 
-    @property
-    def signatures(self) -> dict[str, str]:
-        """One signature a system and dataset."""
-        found: dict[str, str] = {}
-        several = len({row.dataset for row in self.rows}) > 1
-        # The mean's signature stands for its languages', where there is one.
-        for row in sorted(self.rows, key=lambda row: row.language != MACRO):
-            name = f"{row.system} · {row.dataset}" if several else row.system
-            found.setdefault(name, row.signature)
-        return found
 
-    def at(self, dataset: str, language: str, system: str) -> ScoreRow | None:
-        """The row of a place and system, ``None`` if the system was left out there."""
-        where = (dataset, language, system)
-        return next((r for r in self.rows if (r.dataset, r.language, r.system) == where), None)
+def _cost(cell: ScoreRow) -> str:
+    part = "" if cell.paid == cell.cost else f" (paid {show_cost(cell.paid_nanos)})"
+    return show_cost(cell.cost_nanos) + part
 
-    def under(self, points: float) -> list[str]:
-        """Systems whose macro F1 is not known to be at least ``points``, with the reason.
 
-        A system without a mean, or with examples that were not asked, fails as well.
-        """
-        failed = []
-        for dataset in dict.fromkeys(dataset for dataset, _ in self.places):
-            for system in self.systems:
-                own = [row for row in self.rows if (row.dataset, row.system) == (dataset, system)]
-                row = self.at(dataset, MACRO, system)
-                if any(row.unsent for row in own):
-                    failed.append(f"{system} ({dataset}: incomplete)")
-                elif row is None:
-                    failed.append(f"{system} ({dataset}: no score)")
-                elif row.f1 < points:
-                    failed.append(f"{system} ({dataset}: {row.f1:.1f})")
-        return failed or ([] if self.rows else ["nothing was scored"])
+def _cost_per_point(cell: ScoreRow) -> str:
+    return "unknown" if cell.cost_per_point is None else f"${cell.cost_per_point:.6f}"
 
-    def as_json(self) -> dict[str, Any]:
-        """The comparison as JSON values; this is what ``scores.json`` holds."""
-        return {
-            "layout": LAYOUT,
-            "rule": self.rule,
-            "baseline": self.baseline,
-            "notes": self.notes,
-            "scores": [row.as_record() for row in self.rows],
-        }
+
+def _labels(cell: ScoreRow) -> str:
+    return " ".join(f"{name}:{f1:.1f}" for name, f1 in cell.labels.items()) or "–"
+
+
+#: The columns by name, in the order in which help lists them.
+COLUMNS: Mapping[str, Column] = {
+    column.name: column
+    for column in (
+        Column("precision", "P", lambda cell: f"{cell.precision:.1f}"),
+        Column("recall", "R", lambda cell: f"{cell.recall:.1f}"),
+        Column("labels", "F1 by class", _labels, align="left"),
+        Column(
+            "english",
+            "F1 of the English",
+            lambda cell: "–" if cell.english_f1 is None else f"{cell.english_f1:.1f}",
+        ),
+        Column("statuses", "statuses", lambda cell: counts_text(cell.statuses), align="left"),
+        Column("flags", "flags", lambda cell: counts_text(cell.flags), align="left"),
+        Column("tokens", "tokens in/out", _tokens),
+        Column("cost", "cost", _cost),
+        Column("cost_per_point", "$/F1 point", _cost_per_point),
+    )
+}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunFolderError, UsageError, unknown
 from harness.money import dollars
-from harness.report.columns import MACRO, Comparison, ScoreRow
+from harness.report.columns import cell_figures, macro_figures
+from harness.report.comparison import MACRO, Comparison, ScoreRow
 from harness.report.signing import sign
 from harness.results.folder import RunFolder
 from harness.results.scored import (
@@ -23,7 +25,7 @@ from harness.results.scored import (
 from harness.results.tally import Tally
 from harness.scoring import Paired, Resampled, average, holm, micro, per_label, resample
 from harness.scoring.rows import Row
-from harness.scoring.rules import check_rule
+from harness.scoring.rules import find_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +41,7 @@ def score(folder: str | Path, *, rule: str = "gollie") -> Comparison:
         UsageError: an unknown rule.
         RunFolderError: the folder holds no run, or is damaged.
     """
-    check_rule(rule)
+    find_rule(rule)
     run = RunFolder.open(folder)
     reread(run)
     return write_scores(run, rule)
@@ -69,16 +71,15 @@ def compare(
     import pandas as pd
 
     comparison = compare_rows(folders, rule=rule, baseline=baseline)
-    return pd.DataFrame(
-        [row.as_record() for row in comparison.rows], columns=list(ScoreRow.columns())
-    )
+    records = [row.as_record() for row in comparison.rows]
+    return pd.DataFrame(records, columns=None if records else list(ScoreRow.names()))
 
 
 def compare_rows(
     folders: Sequence[str | Path], *, rule: str = "gollie", baseline: str | None = None
 ) -> Comparison:
     """The comparison behind :func:`compare`, without pandas."""
-    check_rule(rule)
+    find_rule(rule)
     if not folders:
         raise UsageError("Nothing to compare: name at least one results folder.")
     results = [load_results(folder, rule) for folder in folders]
@@ -189,7 +190,9 @@ def _dataset_rows(dataset: str, named: _Named, rule: str, baseline: str) -> list
         for name, cell in by_system.items():
             result, own = named[name]
             row = _row(cell, name, rule, drawn[language][name])
-            row.signature = sign(result, own, dataset, [language], row.n, rule)
+            row.signature = sign(
+                result, own, dataset, [language], row.n, rule, drawn[language][name]
+            )
             # Systems share their resamples where they answered the same sentences.
             if (
                 name != baseline
@@ -211,7 +214,7 @@ def _dataset_rows(dataset: str, named: _Named, rule: str, baseline: str) -> list
         own_rows = [row for row in rows if row.system == name and row.language in shared]
         own_cells = [cells[language][name] for language in shared]
         line = _macro_row(own_rows, own_cells, [drawn[language][name] for language in shared])
-        line.signature = sign(result, own, dataset, shared, line.n, rule)
+        line.signature = sign(result, own, dataset, shared, line.n, rule, drawn[shared[0]][name])
         if (
             name != baseline
             and baseline in present
@@ -240,7 +243,9 @@ def _resampled(language: str, by_system: Mapping[str, ScoredCell]) -> dict[str, 
 def _only(resampled: Resampled, *names: str) -> Resampled:
     """The resamples of some of the systems."""
     places = [resampled.names.index(name) for name in names]
-    return Resampled(names, resampled.observed[places], resampled.f1[places])
+    return replace(
+        resampled, names=names, observed=resampled.observed[places], f1=resampled.f1[places]
+    )
 
 
 def _row(cell: ScoredCell, name: str, rule: str, resampled: Resampled) -> ScoreRow:
@@ -262,6 +267,7 @@ def _row(cell: ScoredCell, name: str, rule: str, resampled: Resampled) -> ScoreR
         english_f1=100 * micro(cell.english).f1 if cell.english else None,
         unsent=cell.unsent,
         repeats=cell.repeats,
+        more=cell_figures(cell),
         **_spread([100 * f1 for f1 in cell.f1_repeats]),
         **_taken(cell.tally, value.f1),
     )
@@ -293,6 +299,7 @@ def _macro_row(
         hallucinated=sum(row.hallucinated for row in rows),
         english_f1=sum(english) / count if len(english) == count else None,
         repeats=rows[0].repeats,
+        more=macro_figures(rows),
         # The i-th repeats of the languages make up the i-th mean.
         **_spread([statistics.fmean(of) for of in zip(*(r.f1_repeats for r in rows), strict=True)]),
         **_taken(tally, f1 / 100),

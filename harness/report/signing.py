@@ -6,15 +6,24 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.columns import MACRO
+from harness.report.comparison import MACRO
 from harness.results.scored import Results, is_voted, repeats_of
-from harness.scoring import signature
+from harness.scoring import Resampled, signature
 
 
 def sign(
-    result: Results, own: str, dataset: str, languages: Sequence[str], n: int, rule: str
+    result: Results,
+    own: str,
+    dataset: str,
+    languages: Sequence[str],
+    n: int,
+    rule: str,
+    resampled: Resampled,
 ) -> str:
-    """The signature of a row; a mean over languages is of all their examples."""
+    """The signature of a row; a mean over languages is of all their examples.
+
+    ``resampled`` is what the row's interval was taken from.
+    """
     entry = result.system(own)
     prompts = entry["prompts"][dataset]
     blocks = [
@@ -39,8 +48,8 @@ def sign(
         shots=_shots(entry, dataset, languages),
         repeats=repeats_of(entry) if repeats_of(entry) > 1 else None,
         vote="majority" if is_voted(entry) else None,
-        resamples=1000,
-        seed=0,
+        resamples=resampled.times,
+        seed=resampled.seed,
     )
 
 

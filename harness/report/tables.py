@@ -10,13 +10,14 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import UsageError, unknown
 from harness.money import show_cost
-from harness.report.columns import Comparison, ScoreRow
+from harness.report.columns import Column, counts_text, find_columns, number_text
+from harness.report.comparison import Comparison, ScoreRow
 from harness.results.tally import Tally
 from harness.terminal import inert, unmarked, visible
 
@@ -33,25 +34,28 @@ def print_comparison(
     comparison: Comparison,
     *,
     format: str = "table",  # noqa: A002
-    columns: Sequence[str] = (),
+    columns: str | Iterable[str] = (),
     title: str | None = None,
 ) -> None:
-    """Print a comparison to standard output; notes go to standard error for data formats."""
+    """Print a comparison to standard output; notes go to standard error for data formats.
+
+    ``columns`` are names of :data:`~harness.report.columns.COLUMNS`.
+    """
     if format == "table":
-        _print_table(comparison, columns, title)
+        _print_table(comparison, find_columns(columns), title)
         return
     print(render(comparison, format=format, columns=columns), end="")
     for note in comparison.notes:
         print(f"harness: {visible(note)}", file=sys.stderr)
 
 
-def render(comparison: Comparison, *, format: str, columns: Sequence[str] = ()) -> str:  # noqa: A002
+def render(comparison: Comparison, *, format: str, columns: str | Iterable[str] = ()) -> str:  # noqa: A002
     """A comparison as text in one of the data formats (all but ``table``)."""
     if format == "csv":
         return _csv(comparison)
     if format == "json":
         return json.dumps(comparison.as_json(), indent=2, ensure_ascii=False) + "\n"
-    header, rows = wide(comparison, columns)
+    header, rows = wide(comparison, find_columns(columns))
     if format == "markdown":
         return _markdown(header, rows)
     return _latex(header, rows)
@@ -60,11 +64,16 @@ def render(comparison: Comparison, *, format: str, columns: Sequence[str] = ()) 
 def _csv(comparison: Comparison) -> str:
     records = [row.as_record() for row in comparison.rows]
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(ScoreRow.columns()), lineterminator="\n")
+    writer = csv.DictWriter(out, _record_names(comparison), lineterminator="\n")
     writer.writeheader()
     for record in records:
         writer.writerow({key: _cell(value) for key, value in record.items()})
     return out.getvalue()
+
+
+def _record_names(comparison: Comparison) -> list[str]:
+    more = dict.fromkeys(name for row in comparison.rows for name in row.more)
+    return [*ScoreRow.names(), *more]
 
 
 def _cell(value: Any) -> Any:
@@ -73,7 +82,7 @@ def _cell(value: Any) -> Any:
     return inert(value) if isinstance(value, str) else value
 
 
-def wide(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def wide(comparison: Comparison, columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the wide table, as text: a line a language, systems side by side."""
     several = len({row.dataset for row in comparison.rows}) > 1
     header = (["dataset"] if several else []) + ["language", "n"]
@@ -93,7 +102,7 @@ def wide(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], lis
     return header, rows
 
 
-def narrow(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def narrow(comparison: Comparison, columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
     """The same for a narrow terminal: a line a language and system."""
     several = len({row.dataset for row in comparison.rows}) > 1
     other = next((s for s in comparison.systems if s != comparison.baseline), "")
@@ -113,18 +122,18 @@ def narrow(comparison: Comparison, columns: Sequence[str]) -> tuple[list[str], l
     return header, rows
 
 
-def _figure_titles(comparison: Comparison, columns: Sequence[str], system: str) -> list[str]:
+def _figure_titles(comparison: Comparison, columns: Sequence[Column], system: str) -> list[str]:
     delta = ["Δ (p)"] if len(comparison.systems) > 1 and system != comparison.baseline else []
-    return ["F1", *delta, *(_COLUMN_TITLES[name] for name in columns)]
+    return ["F1", *delta, *(column.title for column in columns)]
 
 
 def _figures(
-    comparison: Comparison, columns: Sequence[str], system: str, cell: ScoreRow | None
+    comparison: Comparison, columns: Sequence[Column], system: str, cell: ScoreRow | None
 ) -> list[str]:
     figures = [_f1(cell)]
     if len(comparison.systems) > 1 and system != comparison.baseline:
         figures.append(_difference(cell))
-    return figures + ["–" if cell is None else _COLUMN_TEXTS[name](cell) for name in columns]
+    return figures + ["–" if cell is None else column.text(cell) for column in columns]
 
 
 def _f1(cell: ScoreRow | None) -> str:
@@ -149,51 +158,7 @@ def _difference(cell: ScoreRow | None) -> str:
     return f"{cell.difference:+.1f} ({shown}){star}"
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return " ".join(f"{name}:{count}" for name, count in counts.items()) or "–"
-
-
-def _known(number: int | None) -> str:
-    return "unknown" if number is None else str(number)
-
-
-def _tokens(cell: ScoreRow) -> str:
-    thought = f" ({cell.reasoning_tokens} reasoning)" if cell.reasoning_tokens else ""
-    return f"{_known(cell.prompt_tokens)}/{_known(cell.completion_tokens)}{thought}"
-
-
-def _cost(cell: ScoreRow) -> str:
-    part = "" if cell.paid == cell.cost else f" (paid {show_cost(cell.paid_nanos)})"
-    return show_cost(cell.cost_nanos) + part
-
-
-_COLUMN_TITLES = {
-    "precision": "P",
-    "recall": "R",
-    "labels": "F1 by class",
-    "english": "F1 of the English",
-    "statuses": "statuses",
-    "flags": "flags",
-    "tokens": "tokens in/out",
-    "cost": "cost",
-    "cost_per_point": "$/F1 point",
-}
-_COLUMN_TEXTS: dict[str, Any] = {
-    "precision": lambda cell: f"{cell.precision:.1f}",
-    "recall": lambda cell: f"{cell.recall:.1f}",
-    "labels": lambda cell: " ".join(f"{k}:{v:.1f}" for k, v in cell.labels.items()) or "–",
-    "english": lambda cell: "–" if cell.english_f1 is None else f"{cell.english_f1:.1f}",
-    "statuses": lambda cell: _counts(cell.statuses),
-    "flags": lambda cell: _counts(cell.flags),
-    "tokens": _tokens,
-    "cost": _cost,
-    "cost_per_point": lambda cell: (
-        "unknown" if cell.cost_per_point is None else f"${cell.cost_per_point:.6f}"
-    ),
-}
-
-
-def _print_table(comparison: Comparison, columns: Sequence[str], title: str | None) -> None:
+def _print_table(comparison: Comparison, columns: Sequence[Column], title: str | None) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -212,7 +177,8 @@ def _print_table(comparison: Comparison, columns: Sequence[str], title: str | No
         heading += f"; Δ from '{visible(comparison.baseline)}'"
         heading += " (paired bootstrap p, Holm over languages)"
     table = Table(box=box.SIMPLE, pad_edge=False)
-    left = {"dataset", "language", "system", "statuses", "flags", "F1 by class"}
+    left = {"dataset", "language", "system"}
+    left |= {column.title for column in columns if column.align == "left"}
     for name in header:
         justify: Literal["left", "right"] = "left" if name in left else "right"
         table.add_column(Text(name), justify=justify, no_wrap=True)
@@ -237,7 +203,7 @@ def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def _footer(comparison: Comparison) -> list[str]:
     lines = [
-        f"{name}: {_counts(total.statuses)} · {_used(total)} · {_money(total)}"
+        f"{name}: {counts_text(total.statuses)} · {_used(total)} · {_money(total)}"
         for name, total in comparison.totals.items()
     ]
     lines.extend(comparison.notes)
@@ -265,7 +231,7 @@ def _money(total: Tally) -> str:
 def _short(number: int | None) -> str:
     """``9999``, ``80.4k``, ``1.2M``, or ``unknown``."""
     if number is None or number < 10_000:
-        return _known(number)
+        return number_text(number)
     return f"{number / 1e3:.1f}k" if number < 999_950 else f"{number / 1e6:.1f}M"
 
 

@@ -23,6 +23,7 @@ from harness.results.lines import (
 )
 from harness.results.tally import Tally
 from harness.scoring import Row, as_written, count, micro, vote
+from harness.scoring.rules import find_rule
 
 # One outcome's rows, under the scored stage and under the English one where that can be counted.
 _Counted = tuple[Row, Row | None]
@@ -117,13 +118,17 @@ def load_results(path: str | Path, rule: str) -> Results:
 
 
 def check_countable(system: Mapping[str, Any], rule: str) -> None:
-    """Refuse to read with the published scripts what they never read."""
+    """Refuse a rule that reads replies by itself for answers that it cannot read.
+
+    Raises:
+        UsageError: the system's answers are voted on, or not in Python.
+    """
     wrong = "is scored by a vote over its repeats" if is_voted(system) else None
     if format_of(system) != "python":
         wrong = f"answers in {format_of(system)}"
-    if rule == "published" and wrong is not None:
+    if find_rule(rule).read is not None and wrong is not None:
         raise UsageError(
-            f"System '{system['name']}' {wrong}, and the rule 'published' reads single replies in "
+            f"System '{system['name']}' {wrong}, and the rule '{rule}' reads single replies in "
             f"Python, as the published scripts did. Choose --rule gollie or --rule strict."
         )
 
@@ -213,9 +218,8 @@ class _Loader:
 
 def count_line(example: Example, line: dict[str, Any], system: dict[str, Any], rule: str) -> Row:
     """The counts of one line of `predictions.jsonl` against its example, under a rule."""
-    if rule == "published":
+    if find_rule(rule).read is not None:
         fields = system["prompts"][example.dataset]["fields"]
-        # The published scripts read the reply themselves, whatever our reader made of it.
         return count(example.text, example.gold, (), rule, reply_text=line["reply"], fields=fields)
     predicted = _stage(line, system["answers"][-1])
     return count(example.text, example.gold, predicted, rule, dropped=_dropped(line, system))
@@ -230,7 +234,7 @@ def _count_english(
         or example.english is None
         or example.english_gold is None
         or line.get("english") != example.english
-        or rule == "published"
+        or find_rule(rule).read is not None
     ):
         return None
     found = _stage(line, system["answers"][0])

@@ -16,13 +16,8 @@ from harness.scoring.rows import (
     Row,
     Score,
     arguments,
-    hallucinated_share,
-    macro,
-    macro_over_labels,
     micro,
-    parse_error_share,
     per_label,
-    table,
 )
 from harness.scoring.rules import RULES, count
 from harness.scoring.signature import examples_hash, signature
@@ -47,19 +42,14 @@ __all__ = [
     "ceiling",
     "count",
     "examples_hash",
-    "hallucinated_share",
     "holm",
     "interval",
-    "macro",
-    "macro_over_labels",
     "micro",
     "paired",
-    "parse_error_share",
     "per_label",
     "read_tags",
     "resample",
     "score_tags",
     "signature",
-    "table",
     "vote",
 ]

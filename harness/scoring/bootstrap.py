@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: How many resamples are drawn, and the seed of the draws, where nothing else is asked for.
+RESAMPLES = 1000
+SEED = 0
 # Draws held at once: 8 MB of indices, whatever the number of sentences.
 _DRAWS_AT_ONCE = 1 << 20
 # Differences of F1 closer than this are one value computed along two ways.
@@ -48,12 +51,18 @@ class Resampled:
     """F1 of several systems on the same sentences, as observed and in every resample.
 
     ``observed`` is an array ``[systems]`` and ``f1`` an array ``[systems, resamples]``, in
-    the order of ``names``.
+    the order of ``names``. ``seed`` is that of the draws.
     """
 
     names: tuple[str, ...]
     observed: NDArray[np.float64]
     f1: NDArray[np.float64]
+    seed: int = SEED
+
+    @property
+    def times(self) -> int:
+        """How many resamples were drawn."""
+        return int(self.f1.shape[1])
 
     def interval(self, name: str, confidence: float = 0.95) -> Interval:
         """The percentile interval of a system's F1."""
@@ -86,7 +95,11 @@ class Resampled:
 
 
 def resample(
-    systems: Mapping[str, Sequence[Row]], *, times: int = 1000, seed: int = 0, stream: str = ""
+    systems: Mapping[str, Sequence[Row]],
+    *,
+    times: int = RESAMPLES,
+    seed: int = SEED,
+    stream: str = "",
 ) -> Resampled:
     """The micro F1 of each system in ``times`` bootstrap resamples of the sentences.
 
@@ -94,13 +107,16 @@ def resample(
     ``stream`` and the number of sentences only; ``stream`` names what the sentences are (a
     language), so that languages of one size are still drawn independently of each other.
 
-    Raises :class:`UsageError` where systems differ in their number of sentences, or for fewer
-    than one resample.
+    Raises:
+        UsageError: systems differ in their number of sentences, or fewer than one resample is
+            asked for.
     """
     import numpy as np
 
     if times < 1:
-        raise UsageError(f"The bootstrap needs at least 1 resample, not {times}; 1000 is usual.")
+        raise UsageError(
+            f"The bootstrap needs at least 1 resample, not {times}; {RESAMPLES} is usual."
+        )
     names = tuple(systems)
     sizes = {name: len(rows) for name, rows in systems.items()}
     if len(set(sizes.values())) > 1:
@@ -123,14 +139,15 @@ def resample(
             draws += np.arange(size)[:, None] * n
             weights = np.bincount(draws.ravel(), minlength=size * n).reshape(size, n)
             drawn[at : at + size] = weights.astype(np.float64) @ sums
-    return Resampled(names, observed, _f1(drawn.reshape(times, len(names), 3)).T)
+    return Resampled(names, observed, _f1(drawn.reshape(times, len(names), 3)).T, seed)
 
 
 def average(languages: Sequence[Resampled]) -> Resampled:
     """The unweighted mean over languages, each resampled within itself.
 
-    Raises :class:`UsageError` where the languages do not have the same systems in the same
-    order and the same number of resamples.
+    Raises:
+        UsageError: the languages do not have the same systems in the same order, or not the same
+            number of resamples.
     """
     import numpy as np
 
@@ -147,14 +164,15 @@ def average(languages: Sequence[Resampled]) -> Resampled:
         first.names,
         np.mean([language.observed for language in languages], axis=0),
         np.mean([language.f1 for language in languages], axis=0),
+        first.seed,
     )
 
 
 def interval(
     rows: Sequence[Row],
     *,
-    times: int = 1000,
-    seed: int = 0,
+    times: int = RESAMPLES,
+    seed: int = SEED,
     stream: str = "",
     confidence: float = 0.95,
 ) -> Interval:
@@ -166,8 +184,8 @@ def paired(
     a: Sequence[Row],
     b: Sequence[Row],
     *,
-    times: int = 1000,
-    seed: int = 0,
+    times: int = RESAMPLES,
+    seed: int = SEED,
     stream: str = "",
     confidence: float = 0.95,
 ) -> Paired:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.records import Example
 from harness.scoring.rows import Score, micro
-from harness.scoring.rules import check_rule, count
+from harness.scoring.rules import find_rule
 
 
 def ceiling(examples: Iterable[Example], rule: str = "strict") -> Score:
@@ -15,15 +15,17 @@ def ceiling(examples: Iterable[Example], rule: str = "strict") -> Score:
 
     Below 1 where a surface occurs earlier in the text than it is annotated, or where gold
     lies inside a word. Under ``published`` a perfect reply is read as it was written, so that
-    its ceiling is that of ``gollie``. Raises :class:`UnknownNameError` for an unknown rule.
+    its ceiling is that of ``gollie``.
+
+    Raises:
+        UnknownNameError: there is no such rule.
     """
-    matching = "strict" if check_rule(rule) == "strict" else "gollie"
+    count = find_rule(rule).count
     return micro(
         count(
             example.text,
             example.gold,
             [replace(annotation, offsets=None) for annotation in example.gold],
-            matching,
         )
         for example in examples
     )

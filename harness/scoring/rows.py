@@ -104,32 +104,6 @@ def per_label(rows: Iterable[Row]) -> dict[str, Score]:
     return {label: Score.of(*sums[label]) for label in sorted(sums)}
 
 
-def macro(scores: Iterable[Score]) -> Score:
-    """The unweighted mean of precision, recall and F1, as published over languages.
-
-    The mean of nothing is 0.
-    """
-    every = list(scores)
-    n = len(every) or 1
-    return Score(
-        sum(score.precision for score in every) / n,
-        sum(score.recall for score in every) / n,
-        sum(score.f1 for score in every) / n,
-        sum(score.tp for score in every),
-        sum(score.predicted for score in every),
-        sum(score.gold for score in every),
-    )
-
-
-def macro_over_labels(rows: Iterable[Row]) -> Score:
-    """The unweighted mean over the classes that have gold.
-
-    A class without gold in these sentences has no recall to speak of and is left out, even
-    where it was predicted; those predictions lower :func:`micro` instead.
-    """
-    return macro(score for score in per_label(rows).values() if score.gold)
-
-
 def arguments(rows: Iterable[Row]) -> Score:
     """The score of event arguments, which count only inside matched events."""
     tp = predicted = gold = 0
@@ -138,39 +112,6 @@ def arguments(rows: Iterable[Row]) -> Score:
         predicted += row.arguments[1]
         gold += row.arguments[2]
     return Score.of(tp, predicted, gold)
-
-
-def hallucinated_share(rows: Iterable[Row]) -> float:
-    """The fraction of the elements read, before any filter, that were hallucinated."""
-    hallucinated = parsed = 0
-    for row in rows:
-        hallucinated += row.hallucinated
-        parsed += row.parsed
-    return hallucinated / parsed if parsed else 0.0
-
-
-def parse_error_share(rows: Sequence[Row]) -> float:
-    """The fraction of the sentences whose reply could not be read."""
-    return sum(row.parse_error for row in rows) / len(rows) if rows else 0.0
-
-
-def table(rows: Sequence[Row], labels: Sequence[str] | None = None) -> NDArray[np.int32]:
-    """The rows as an integer array ``[sentences, labels, 3]`` (tp, predicted, gold).
-
-    ``labels`` gives the order of the second axis; without it, all classes that occur, sorted.
-    A class that is not among the given labels is left out.
-    """
-    import numpy as np
-
-    if labels is None:
-        labels = sorted({label for row in rows for label in row.counts})
-    place = {label: index for index, label in enumerate(labels)}
-    array = np.zeros((len(rows), len(labels), 3), dtype=np.int32)
-    for index, row in enumerate(rows):
-        for label, counts in row.counts.items():
-            if label in place:
-                array[index, place[label]] = counts
-    return array
 
 
 def totals(rows: Sequence[Row]) -> NDArray[np.float64]:

@@ -1,27 +1,88 @@
-"""The three matching rules, by name.
-
-- ``gollie``: the published filter and matching on what our parser read. The default.
-- ``strict``: character offsets, case kept, nothing filtered; ``docs/scoring.md`` defines it.
-- ``published``: ``gollie`` on what the public scripts would have read; for parity only.
-"""
+"""The matching rules. A new rule is one :class:`Rule` in :data:`RULES`, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from harness.errors import UnknownNameError, UsageError, unknown
 from harness.records import Annotation
 from harness.scoring import gollie, strict
 from harness.scoring.rows import Row
 
-RULES = ("gollie", "strict", "published")
+#: Class name to the names of its fields.
+Fields = Mapping[str, tuple[str, ...]]
+#: Reads a reply by itself: each element of its list, ``None`` for one that is no annotation, and
+#: whether nothing could be read.
+ReplyReader = Callable[[str, Fields], tuple[Sequence[Annotation | None], bool]]
 
 
-def check_rule(rule: str) -> str:
-    """The name itself; raises :class:`UnknownNameError` for one that is no rule."""
-    if rule not in RULES:
-        raise UnknownNameError(unknown("matching rule", rule, RULES))
-    return rule
+class Count(Protocol):
+    """Counts one sentence: gold and predictions against its text.
+
+    ``dropped`` is the number of elements that were read and are no annotations of the schema;
+    ``parse_error`` says that nothing could be read.
+    """
+
+    def __call__(
+        self,
+        text: str,
+        gold: Sequence[Annotation],
+        predicted: Sequence[Annotation],
+        *,
+        dropped: int = 0,
+        parse_error: bool = False,
+    ) -> Row:
+        """The row of the sentence."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How predictions are matched with gold.
+
+    ``filter`` and ``normalisation`` are what a signature says of it: what is taken out of the
+    predictions before matching, and how surfaces are normalised before they are compared. A rule
+    with ``read`` reads replies by itself, whatever our reader made of them.
+    """
+
+    name: str
+    count: Count
+    filter: str
+    normalisation: str
+    read: ReplyReader | None = None
+
+
+def _read_published(reply: str, fields: Fields) -> tuple[Sequence[Annotation | None], bool]:
+    from harness.reading.published import read_published
+
+    return read_published(reply, fields)
+
+
+#: The rules by name; the first one is the default.
+RULES: Mapping[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        # The published filter and matching on what our reader read.
+        Rule("gollie", gollie.count, "occurrence", "lower+strip"),
+        # Character offsets, case kept, nothing filtered; docs/scoring.md defines it.
+        Rule("strict", strict.count, "none", "nfc+strip+cjkspace"),
+        # The same on what the public scripts would have read; for parity only.
+        Rule("published", gollie.count, "occurrence", "lower+strip", _read_published),
+    )
+}
+
+
+def find_rule(name: str) -> Rule:
+    """The rule of a name.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the choices.
+    """
+    if name not in RULES:
+        raise UnknownNameError(unknown("matching rule", name, RULES))
+    return RULES[name]
 
 
 def count(
@@ -33,34 +94,34 @@ def count(
     dropped: int = 0,
     parse_error: bool = False,
     reply_text: str | None = None,
-    fields: Mapping[str, tuple[str, ...]] | None = None,
+    fields: Fields | None = None,
 ) -> Row:
     """The row of one sentence under a rule.
 
-    ``text`` is the example's text and ``predicted`` the annotations of the scored stage, empty
-    where the status does not contribute. ``dropped`` is the number of elements of that stage
-    that the parser left out as no annotation of the schema; ``parse_error`` says that it could
-    read nothing. The rule ``published`` reads ``reply_text`` itself, given ``fields`` (class
-    name to field names), and ignores ``predicted``, ``dropped`` and ``parse_error``; without a
-    reply nothing is predicted.
+    Args:
+        text: the example's text.
+        predicted: the annotations of the scored stage, empty where the status does not
+            contribute.
+        dropped: the number of elements of that stage that are no annotations of the schema.
+        parse_error: nothing could be read.
+        reply_text: the reply, for a rule that reads replies by itself; such a rule ignores
+            ``predicted``, ``dropped`` and ``parse_error``. Without a reply nothing is predicted.
+        fields: the classes of the schema, for such a rule.
 
-    Raises :class:`UnknownNameError` for an unknown rule, :class:`UsageError` where
-    ``published`` lacks ``fields``.
+    Raises:
+        UnknownNameError: there is no such rule.
+        UsageError: the rule reads replies by itself, and ``fields`` is missing.
     """
-    if rule == "gollie":
-        return gollie.count(text, gold, predicted, dropped=dropped, parse_error=parse_error)
-    if rule == "strict":
-        return strict.count(text, gold, predicted, dropped=dropped, parse_error=parse_error)
-    check_rule(rule)
+    found = find_rule(rule)
+    if found.read is None:
+        return found.count(text, gold, predicted, dropped=dropped, parse_error=parse_error)
     if reply_text is None:
-        return gollie.count(text, gold, ())
+        return found.count(text, gold, ())
     if fields is None:
         raise UsageError(
-            "The rule 'published' reads the reply itself: pass fields=schema.fields() with it."
+            f"The rule '{rule}' reads the reply itself: pass fields=schema.fields() with it."
         )
-    from harness.reading.published import read_published
-
-    elements, unreadable = read_published(reply_text, fields)
+    elements, unreadable = found.read(reply_text, fields)
     annotations = [element for element in elements if element is not None]
     junk = len(elements) - len(annotations)
-    return gollie.count(text, gold, annotations, dropped=junk, parse_error=unreadable)
+    return found.count(text, gold, annotations, dropped=junk, parse_error=unreadable)

@@ -12,17 +12,9 @@ import json
 from collections.abc import Iterable
 
 from harness.records import Example
-from harness.scoring.rules import check_rule
+from harness.scoring.rules import find_rule
 from harness.version import __version__
 
-# For each rule: what is taken out of the predictions before matching, and how surfaces are
-# normalised before they are compared.
-_FILTERS = {"gollie": "occurrence", "published": "occurrence", "strict": "none"}
-_NORMALISATIONS = {
-    "gollie": "lower+strip",
-    "published": "lower+strip",
-    "strict": "nfc+strip+cjkspace",
-}
 _DIGITS = 8
 
 
@@ -61,11 +53,11 @@ def signature(
 
     Raises :class:`UnknownNameError` for an unknown rule.
     """
-    check_rule(rule)
+    matching = find_rule(rule)
     parts = {
         "rule": rule,
-        "filter": _FILTERS[rule],
-        "norm": _NORMALISATIONS[rule],
+        "filter": matching.filter,
+        "norm": matching.normalisation,
         "data": f"{dataset}/{language}/{split}#{data_sha256[:_DIGITS]}",
         "n": n,
         "schema": schema_sha256[:_DIGITS],

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
-from harness.report.columns import MACRO, Comparison, ScoreRow
 from harness.report.compare import compare_rows, score
+from harness.report.comparison import MACRO, Comparison, ScoreRow
 from harness.report.show import show
 from harness.report.tables import print_comparison, render
 from tests.helpers.result_folders import RIGHT, WRONG, answers, line, write
