@@ -23,7 +23,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from harness.models import open_backend, settings_for
-from harness.models.pace.calls import Call, call_with_retries, stream_calls
+from harness.models.pace.calls import Call, stream_calls
+from harness.models.pace.retries import call_with_retries
 from harness.records import Answer, Prompt
 
 SERVE = """

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import IO, Any, Protocol
 
 from harness.errors import EndpointError
-from harness.models.pace.calls import RetryableError
 from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S
+from harness.models.pace.retries import RetryableError
 from harness.records import Failure
 from harness.store.ledger import Address
 

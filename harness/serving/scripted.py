@@ -19,7 +19,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from harness.errors import ExperimentError, unknown
-from harness.models.pace.calls import Call, RetryableError, call_with_retries, stream_calls
+from harness.models.pace.calls import Call, stream_calls
+from harness.models.pace.retries import RetryableError, call_with_retries
 from harness.models.prices import Prices, find_price
 from harness.models.protocol import Backend, CallSettings, K, Save, body_of
 from harness.models.replies import read_reply, read_usage

@@ -30,7 +30,7 @@ from harness.models.hosted.credentials import read_api_key
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.redaction import known_secrets, redact, redact_line
 from harness.models.hosted.transport import encode_body, open_sdk_client
-from harness.models.pace.calls import RetryableError
+from harness.models.pace.retries import RetryableError
 from harness.models.replies import is_answer
 from harness.records import Failure
 from harness.store.ledger import Address

@@ -45,8 +45,9 @@ from harness.models.hosted.transport import (
     Transport,
     find_proxy,
 )
-from harness.models.pace.calls import Call, RetryableError, call_with_retries, stream_calls
+from harness.models.pace.calls import Call, stream_calls
 from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S, Permit, StopRequested
+from harness.models.pace.retries import RetryableError, call_with_retries
 from harness.models.prices import Prices, answer_budget, estimate_tokens, find_price
 from harness.models.protocol import Backend, K, Save, body_of
 from harness.models.replies import is_answer, parse_body, read_reply, read_usage

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.models.hosted.headers import read_retry_after
 from harness.models.hosted.redaction import redact_line
-from harness.models.pace.calls import RetryableError
+from harness.models.pace.retries import RetryableError
 from harness.records import Failure
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from harness.models.pace.buckets import FixedWindow, TokenBucket
-from harness.models.pace.buckets import ServerQuota as ServerQuota
+from harness.models.pace.buckets import FixedWindow, ServerQuota, TokenBucket
 from harness.models.pace.window import ConcurrencyWindow
 
 # A server that asks for a longer pause is out of service for the rest of a run.

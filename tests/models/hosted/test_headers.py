@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from harness.models.hosted.headers import read_quota, read_retry_after
-from harness.models.pace.limiter import ServerQuota
+from harness.models.pace.buckets import ServerQuota
 
 _DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.models.pace.limiter import RateLimiter, ServerQuota
+from harness.models.pace.buckets import ServerQuota
+from harness.models.pace.limiter import RateLimiter
 from tests.helpers import virtual_time
 
 #: Tokens of the prompt, the answer's budget, and the answer.

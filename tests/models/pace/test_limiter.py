@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.models.pace.limiter import Permit, RateLimiter, ServerQuota, StopRequested
+from harness.models.pace.buckets import ServerQuota
+from harness.models.pace.limiter import Permit, RateLimiter, StopRequested
 from tests.helpers import virtual_time
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.models.pace import calls
+from harness.models.pace import retries
+from harness.models.pace.calls import Call
 from harness.models.pace.limiter import RateLimiter
 from harness.records import Answer, Failure
 from tests.helpers import virtual_time
@@ -16,7 +17,7 @@ from tests.helpers import virtual_time
 ANSWER = Answer("{}", 0.0, None)
 
 
-class _Watched(calls.Call):
+class _Watched(Call):
     """Notes its pauses, and the slots that are held in the middle of each."""
 
     def __init__(self, limiter: RateLimiter) -> None:
@@ -51,13 +52,13 @@ def _retried(
         return outcome
 
     async def main(clock: virtual_time.Clock) -> object:
-        return await calls.call_with_retries(attempt, call, **settings)
+        return await retries.call_with_retries(attempt, call, **settings)
 
     return virtual_time.run(main), call.pauses, call.held
 
 
 def test_backoff_doubles_with_jitter_and_stops_growing() -> None:
-    outcome, pauses, held = _retried([calls.RetryableError("no", 500)] * 12, max_attempts=12)
+    outcome, pauses, held = _retried([retries.RetryableError("no", 500)] * 12, max_attempts=12)
     assert outcome == Failure("no", 500, attempts=12)
     caps = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
     assert len(pauses) == len(caps)
@@ -66,31 +67,31 @@ def test_backoff_doubles_with_jitter_and_stops_growing() -> None:
 
 
 def test_at_least_what_the_server_asked_for_is_waited() -> None:
-    outcome, pauses, _ = _retried([calls.RetryableError("slow down", 429, 7.0), ANSWER])
+    outcome, pauses, _ = _retried([retries.RetryableError("slow down", 429, 7.0), ANSWER])
     assert outcome is ANSWER
     assert 7.0 <= pauses[0] <= 7.7
-    _, pauses, _ = _retried([calls.RetryableError("slow down", 429, 0.0), ANSWER])
+    _, pauses, _ = _retried([retries.RetryableError("slow down", 429, 0.0), ANSWER])
     assert 0.25 <= pauses[0] <= 0.5
 
 
 def test_a_server_that_asks_for_hours_is_not_waited_for() -> None:
-    outcome, pauses, _ = _retried([calls.RetryableError("tomorrow", 429, 86_400.0), ANSWER])
+    outcome, pauses, _ = _retried([retries.RetryableError("tomorrow", 429, 86_400.0), ANSWER])
     assert outcome == Failure("tomorrow", 429, attempts=1)
     assert pauses == []
 
 
 def test_a_storm_of_two_minutes_uses_no_attempts_up() -> None:
-    storm = [calls.RetryableError("slow down", 429, 2.0)] * 50
+    storm = [retries.RetryableError("slow down", 429, 2.0)] * 50
     outcome, pauses, _ = _retried([*storm, ANSWER])
     assert outcome is ANSWER
     assert len(pauses) == 50
     # What fails otherwise meanwhile counts, and alone.
-    outcome, _, _ = _retried([*storm, *[calls.RetryableError("no", 500)] * 9], max_attempts=3)
+    outcome, _, _ = _retried([*storm, *[retries.RetryableError("no", 500)] * 9], max_attempts=3)
     assert outcome == Failure("no", 500, attempts=53)
 
 
 def test_a_storm_that_does_not_end_fails_the_call() -> None:
-    outcome, pauses, _ = _retried(lambda: calls.RetryableError("slow down", 429, 2.0))
+    outcome, pauses, _ = _retried(lambda: retries.RetryableError("slow down", 429, 2.0))
     assert isinstance(outcome, Failure)
     assert (outcome.message, outcome.status_code) == ("slow down", 429)
     assert outcome.attempts == len(pauses) + 1
@@ -99,19 +100,19 @@ def test_a_storm_that_does_not_end_fails_the_call() -> None:
 
 
 def test_one_refusal_after_another_all_day_is_given_up_by_number() -> None:
-    outcome, pauses, _ = _retried(lambda: calls.RetryableError("slow down", 429, 300.0))
+    outcome, pauses, _ = _retried(lambda: retries.RetryableError("slow down", 429, 300.0))
     # The first of them is free.
     assert outcome == Failure("slow down", 429, attempts=9)
     assert len(pauses) == 8
 
 
 def test_a_final_failure_says_how_many_attempts_it_took() -> None:
-    outcome, _, _ = _retried([calls.RetryableError("no", 500), Failure("bad", 400)])
+    outcome, _, _ = _retried([retries.RetryableError("no", 500), Failure("bad", 400)])
     assert outcome == Failure("bad", 400, attempts=2)
 
 
 def test_another_exception_is_not_retried() -> None:
-    for before in ([], [calls.RetryableError("no", 500)]):
+    for before in ([], [retries.RetryableError("no", 500)]):
         with pytest.raises(ZeroDivisionError):
             _retried([*before, ZeroDivisionError(), ANSWER])
 
