@@ -1,4 +1,4 @@
-"""A hosted backend and servers on this machine that it is tried on."""
+"""A hosted backend, and loopback servers to test it against."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def drain(
 
 
 def run(handler: Handler, count: int = 1, **values: Any) -> dict[int, Answer | Failure]:
-    """Send ``count`` requests to a server that a handler plays."""
+    """Send ``count`` requests to a server with this handler; the outcomes by number."""
 
     async def main() -> dict[int, Answer | Failure]:
         async with handled_by(handler) as url:
@@ -59,22 +59,27 @@ def run(handler: Handler, count: int = 1, **values: Any) -> dict[int, Answer | F
     return asyncio.run(main())
 
 
-def always(make: Callable[[], web.StreamResponse]) -> Handler:
+def always(respond: Callable[[], web.StreamResponse]) -> Handler:
+    """A handler that gives every request the same response."""
+
     async def handler(request: web.Request) -> web.StreamResponse:
-        return make()
+        return respond()
 
     return handler
 
 
-def after(first: Callable[[], web.StreamResponse], times: int = 1) -> tuple[Handler, list[float]]:
-    """A handler that answers as ``first`` so many times, then well; and when it was asked."""
-    asked: list[float] = []
+def after(respond: Callable[[], web.StreamResponse], times: int = 1) -> tuple[Handler, list[float]]:
+    """A handler that calls ``respond`` for the first ``times`` requests and answers the others.
+
+    Returns it with a list to which it adds the time of each request, in seconds since 1970.
+    """
+    request_times: list[float] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        asked.append(time.time())
-        return first() if len(asked) <= times else web.json_response(completion())
+        request_times.append(time.time())
+        return respond() if len(request_times) <= times else web.json_response(completion())
 
-    return handler, asked
+    return handler, request_times
 
 
 def failure_of(outcomes: dict[int, Answer | Failure]) -> Failure:

@@ -1,4 +1,4 @@
-"""Loopback servers whose answers a test writes itself."""
+"""Loopback servers whose responses are written by a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def handled_by(handler: Handler) -> AsyncIterator[str]:
-    """A loopback server whose every POST is the handler's; yields its base URL."""
+    """A loopback server that passes every POST to the handler; yields its base URL."""
     app = web.Application()
     app.router.add_post("/{path:.*}", handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -26,7 +26,7 @@ async def handled_by(handler: Handler) -> AsyncIterator[str]:
 
 
 def completion(text: str | None = " []\n", **more: object) -> dict[str, object]:
-    """A chat completion as a server would send it."""
+    """The body of a chat completion; ``more`` are further keys of it."""
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}

@@ -1,4 +1,4 @@
-"""An event loop whose time passes only while everybody waits: hours in seconds."""
+"""An event loop in virtual time, which passes only while all tasks wait: hours in seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Seconds that pass when a loop would wait. Several loops may share one."""
+    """The virtual time in seconds. It advances when a loop would wait; loops may share it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -20,18 +20,18 @@ class Clock:
         return self.now
 
 
-class _Leaping(selectors.DefaultSelector):
+class _TimeSkippingSelector(selectors.DefaultSelector):
     clock: Clock
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        assert timeout is not None, "everybody waits, and nothing is going to happen"
+        assert timeout is not None, "deadlock: all tasks wait and no timer is set"
         self.clock.now += max(0.0, timeout)
         return super().select(0)
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class _VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: Clock) -> None:
-        selector = _Leaping()
+        selector = _TimeSkippingSelector()
         selector.clock = clock
         self._virtual = clock
         super().__init__(selector)
@@ -41,7 +41,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run(main: Callable[[Clock], Coroutine[Any, Any, T]], clock: Clock | None = None) -> T:
-    """What ``main`` returns, run in virtual time, of which it is given the clock."""
+    """Run ``main(clock)`` in virtual time; returns its result."""
     clock = clock or Clock()
-    with asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
+    with asyncio.Runner(loop_factory=lambda: _VirtualTimeLoop(clock)) as runner:
         return runner.run(main(clock))
