@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.data.dataset import SPLITS, Dataset, Language
-from harness.data.download import Pinned
+from harness.data.download import PinnedFile
 from harness.errors import UnknownNameError, UsageError, unknown
 
 _HERE = Path(__file__).resolve().parent
@@ -73,7 +73,7 @@ def _language(code: str, row: dict[str, Any], entry: dict[str, Any]) -> Language
     names = entry.get("splits", {})
     both = {**entry, **row}
     pinned = {
-        split: Pinned(
+        split: PinnedFile(
             repository=both["repository"],
             commit=both["commit"],
             path=entry["path"].format(language=code, split=names.get(split, split)),

@@ -86,19 +86,21 @@ def describe(data_dir: Path | str | None = None) -> list[LanguageRow]:
         nllb: row.name
         for dataset in catalog().values()
         for code, row in dataset.table.items()
-        if (nllb := dataset.nllb(code))
+        if (nllb := dataset.nllb_code(code))
     }
     for dataset in catalog().values():
         for language, splits in _splits(dataset).items():
             row = dataset.table.get(language)
-            found = {split: _present(dataset, language, split, data_dir) for split in splits}
+            found = {split: _existing_copy(dataset, language, split, data_dir) for split in splits}
             rows.append(
                 LanguageRow(
                     dataset=dataset.name,
                     language=language,
-                    name=row.name if row else names.get(dataset.nllb(language) or "", language),
+                    name=row.name
+                    if row
+                    else names.get(dataset.nllb_code(language) or "", language),
                     where={split: there[1] if there else absent for split, there in found.items()},
-                    nllb=dataset.nllb(language),
+                    nllb=dataset.nllb_code(language),
                     licence=row.licence if row else dataset.licence,
                     citation=row.citation if row else dataset.citation,
                 )
@@ -138,7 +140,7 @@ def _reports(
             for split in splits:
                 if fetch:
                     dataset.path(language, split, data_dir=data_dir)
-                there = _present(dataset, language, split, data_dir)
+                there = _existing_copy(dataset, language, split, data_dir)
                 if there is not None:
                     yield _report(dataset, language, split, there, data_dir, ceiling)
 
@@ -152,13 +154,13 @@ def _splits(dataset: Dataset) -> dict[str, list[str]]:
     return {code: found[code] for code in (dataset.table or sorted(found)) if code in found}
 
 
-def _present(
+def _existing_copy(
     dataset: Dataset, language: str, split: str, data_dir: Path | str | None
 ) -> tuple[Path, str] | None:
     """Where a file lies already, and in what."""
     if dataset.table:
         pinned = dataset.table[language].files[split]
-        return download.present(pinned, dataset.place(language, split), data_dir)
+        return download.existing_copy(pinned, dataset.relative_path(language, split), data_dir)
     path = dataset.path(language, split)
     return path, "packaged" if dataset.name in catalog() else "local"
 

@@ -1,7 +1,7 @@
-"""What every reader makes of a file: sentences with mentions, and counts of what was odd.
+"""What every reader returns: the sentences of a file with their mentions, and oddity counts.
 
-A mention is a label of the *file* (``PER``, not yet ``Person``), the surface it has in the text,
-and where it stands, in code points with the end exclusive.
+A mention has a label of the *file* (``PER``, not yet ``Person``), its surface in the text, and its
+offsets in code points with the end exclusive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from harness.errors import CorpusFormatError, DataError
 
-Span = tuple[int, int, str]
+TokenSpan = tuple[int, int, str]
 
 
 class Mention(NamedTuple):
@@ -27,22 +27,22 @@ class Mention(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """What a dataset's tags mean.
+class LabelMap:
+    """What the labels of a dataset's tags mean.
 
     ``classes`` maps a tag's label to a class of the schema. ``excluded`` labels are read as spans
-    like any other and then left out of the gold; ``ignored`` ones are read as O before spans are
-    built. Any other label is read as O and counted, or, with ``closed``, an error: a dataset of
-    one's own says what each of its labels means.
+    like any other and then left out of the gold. ``ignored`` labels are read as O before spans are
+    built. Any other label is read as O and counted, or is an error with ``unknown_is_error``:
+    users' own data has to say what each of its labels means.
     """
 
     classes: Mapping[str, str]
     excluded: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()
-    closed: bool = False
+    unknown_is_error: bool = False
 
-    def unmapped(self, label: str) -> str:
-        """What is wrong with a label that the map does not have, and what to do."""
+    def unknown_label_message(self, label: str) -> str:
+        """The error message for a label that the map does not have."""
         known = ", ".join(sorted({*self.classes, *self.excluded, *self.ignored})) or "none"
         return (
             f"label '{label}' is not in the dataset's labels. "
@@ -53,12 +53,12 @@ class Labels:
 
 @dataclass(slots=True)
 class Sentence:
-    """One sentence as its file has it.
+    """One sentence of a corpus file.
 
-    ``line`` is the 1-based line it starts on and ``id`` the file's own. ``tokens`` has every token
-    line, empty ones too; ``text`` joins those that are not empty by single spaces, so that an
-    empty token leaves no trace in the text and moves no tag. ``language`` is set by formats that
-    name it. ``english`` is a translation written beside the sentence.
+    ``line`` is the line it starts on, counted from 1. ``id`` is the id in the file, if any.
+    ``tokens`` has every token, empty ones too. ``text`` joins the tokens that are not empty by
+    single spaces, so an empty token shifts no tag and is not seen by the model. ``language`` is set
+    by formats that name it. ``english`` is a translation written beside the sentence.
     """
 
     line: int
@@ -72,13 +72,13 @@ class Sentence:
 
 
 @dataclass(slots=True)
-class Corpus:
-    """A file read: its sentences, and what was odd in it.
+class CorpusFile:
+    """The content of one corpus file: its sentences, and counts of its oddities.
 
     ``oddities`` counts ``orphan_i`` (an I- after O or at a sentence's start), ``type_change`` (an
-    I- after another label), ``empty_tokens``, and ``empty_mentions`` (spans of nothing but empty
-    tokens, which no text can hold). ``read_as_o`` counts, by full tag, what was read as O although
-    it is not: ignored labels and unknown ones.
+    I- after another label), ``empty_tokens``, and ``empty_mentions`` (spans of empty tokens only,
+    which are dropped). ``read_as_o`` counts, by full tag, the tags of ignored and of unknown
+    labels, all of which are read as O.
     """
 
     path: Path
@@ -87,13 +87,13 @@ class Corpus:
     read_as_o: Counter[str] = field(default_factory=Counter)
 
 
-def fault(path: Path, line: int, message: str) -> NoReturn:
-    """Raise the error of a line that its format does not allow."""
+def raise_format_error(path: Path, line: int, message: str) -> NoReturn:
+    """Raise the ``CorpusFormatError`` of a line (counted from 1) that the format does not allow."""
     raise CorpusFormatError(f"{path}:{line}: {message}")
 
 
 def read_text(path: Path) -> str:
-    """The text of a corpus file, with a byte-order mark and carriage returns taken off.
+    """The text of a corpus file, without byte-order mark and with ``\\n`` at line ends.
 
     Raises:
         DataError: the file is missing or cannot be read.
@@ -110,25 +110,25 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         bad = error.object[error.start]
-        fault(path, line, f"byte 0x{bad:02x} is not UTF-8. Save the file as UTF-8.")
+        raise_format_error(path, line, f"byte 0x{bad:02x} is not UTF-8. Save the file as UTF-8.")
     return text.replace("\r\n", "\n")
 
 
-def spans_of(tags: Sequence[str], oddities: Counter[str] | None = None) -> list[Span]:
+def iob2_spans(tags: Sequence[str], oddities: Counter[str] | None = None) -> list[TokenSpan]:
     """The spans of IOB2 tags, as ``(first token, token after the last, label)``.
 
-    An I- after O, at the start, or of another label than the tag before starts a new span, as the
-    published evaluation repairs it; ``oddities`` counts those. Every tag is O, B-x or I-x.
+    Every tag is O, B-x or I-x. An I- after O, at the start, or after another label starts a new
+    span, as in the published evaluation scripts; ``oddities`` counts these tags.
 
-    >>> spans_of(["B-PER", "I-PER", "O", "I-LOC", "I-ORG"])
+    >>> iob2_spans(["B-PER", "I-PER", "O", "I-LOC", "I-ORG"])
     [(0, 2, 'PER'), (3, 4, 'LOC'), (4, 5, 'ORG')]
     """
-    found: list[Span] = []
+    spans: list[TokenSpan] = []
     start, label = 0, ""
     for i, tag in enumerate(tags):
         if tag == "O":
             if label:
-                found.append((start, i, label))
+                spans.append((start, i, label))
                 label = ""
             continue
         inside = tag[0] == "I"
@@ -137,51 +137,50 @@ def spans_of(tags: Sequence[str], oddities: Counter[str] | None = None) -> list[
         if inside and oddities is not None:
             oddities["type_change" if tags[i - 1] != "O" and i else "orphan_i"] += 1
         if label:
-            found.append((start, i, label))
+            spans.append((start, i, label))
         start, label = i, tag[2:]
     if label:
-        found.append((start, len(tags), label))
-    return found
+        spans.append((start, len(tags), label))
+    return spans
 
 
-def lay_out(
-    tokens: Sequence[str], spans: Sequence[Span], oddities: Counter[str]
+def join_tokens(
+    tokens: Sequence[str], spans: Sequence[TokenSpan], oddities: Counter[str]
 ) -> tuple[str, list[Mention]]:
-    """The text of tokens, and token spans as mentions in it.
+    """Join tokens by single spaces, and turn token spans into mentions in that text.
 
-    The text is the tokens joined by single spaces. A token of nothing but spaces takes no part in
-    it: nothing else moves, a span keeps the rest of its tokens, and a span without any other is
-    dropped. Both are counted.
+    A token of spaces only is left out of the text. A span keeps the rest of its tokens; a span
+    without any other token is dropped. ``oddities`` counts both.
     """
     text = " ".join(tokens)
     if not text or text[0] == " " or text[-1] == " " or "  " in text:
-        return _lay_out_around_empty(tokens, spans, oddities)
+        return _join_tokens_without_empty(tokens, spans, oddities)
     if not spans:
         return text, []
-    letters = [0, *accumulate(map(len, tokens))]
+    letter_counts = [0, *accumulate(map(len, tokens))]
     mentions = []
     for first, after, label in spans:
         # A space stands before every token but the first.
-        start, end = letters[first] + first, letters[after] + after - 1
+        start, end = letter_counts[first] + first, letter_counts[after] + after - 1
         mentions.append(Mention(label, text[start:end], (start, end)))
     return text, mentions
 
 
-def _lay_out_around_empty(
-    tokens: Sequence[str], spans: Sequence[Span], oddities: Counter[str]
+def _join_tokens_without_empty(
+    tokens: Sequence[str], spans: Sequence[TokenSpan], oddities: Counter[str]
 ) -> tuple[str, list[Mention]]:
-    full = [i for i, token in enumerate(tokens) if token.strip(" ")]
-    text = " ".join(tokens[i] for i in full)
-    oddities["empty_tokens"] += len(tokens) - len(full)
+    nonempty = [i for i, token in enumerate(tokens) if token.strip(" ")]
+    text = " ".join(tokens[i] for i in nonempty)
+    oddities["empty_tokens"] += len(tokens) - len(nonempty)
     starts = dict(
-        zip(full, accumulate((len(tokens[i]) + 1 for i in full), initial=0), strict=False)
+        zip(nonempty, accumulate((len(tokens[i]) + 1 for i in nonempty), initial=0), strict=False)
     )
     mentions = []
     for first, after, label in spans:
-        kept = [i for i in range(first, after) if i in starts]
-        if not kept:
+        members = [i for i in range(first, after) if i in starts]
+        if not members:
             oddities["empty_mentions"] += 1
             continue
-        start, end = starts[kept[0]], starts[kept[-1]] + len(tokens[kept[-1]])
+        start, end = starts[members[0]], starts[members[-1]] + len(tokens[members[-1]])
         mentions.append(Mention(label, text[start:end], (start, end)))
     return text, mentions

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.data import download
 from harness.data.conll import read_columns
-from harness.data.corpus import Corpus, Labels, Sentence, fault
+from harness.data.corpus import CorpusFile, LabelMap, Sentence, raise_format_error
 from harness.data.jsonl import read_jsonl
 from harness.disk import sha256_of
 from harness.errors import ChecksumError, DataError, UnknownNameError, UsageError, unknown
@@ -35,7 +35,7 @@ class Language:
     licence: str
     citation: str
     english: str | None
-    files: Mapping[str, download.Pinned]
+    files: Mapping[str, download.PinnedFile]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Dataset:
             return tuple(s for s in SPLITS if any(s in row.files for row in self.table.values()))
         if "{split}" not in self.layout:
             return ("test",)
-        return tuple(s for s in SPLITS if self._globbed(s))
+        return tuple(s for s in SPLITS if self._languages_on_disk(s))
 
     def languages(self, split: str = "test") -> list[str]:
         """The languages that have a split; for one's own data, those it names or was given.
@@ -94,14 +94,16 @@ class Dataset:
         if self.declared:
             return list(self.declared)
         if "{language}" in self.layout:
-            if found := self._globbed(split):
+            if found := self._languages_on_disk(split):
                 return found
             if (known := self.splits) and split not in known:
                 raise UnknownNameError(unknown(f"split of {self.name}", split, known))
-            raise DataError(f"{self.root / self.place('*', split)}: no such file. Check the path.")
+            raise DataError(
+                f"{self.root / self.relative_path('*', split)}: no such file. Check the path."
+            )
         return list(self._by_language(UNDETERMINED, self.read(UNDETERMINED, split)))
 
-    def nllb(self, language: str) -> str | None:
+    def nllb_code(self, language: str) -> str | None:
         """The NLLB-200 code of a language, ``None`` where NLLB does not know it.
 
         One's own data may call a language by such a code (``swh_Latn``), or as the catalogue does
@@ -109,7 +111,7 @@ class Dataset:
         """
         return language if _FLORES_CODE.fullmatch(language) else self.codes.get(language)
 
-    def place(self, language: str, split: str) -> str:
+    def relative_path(self, language: str, split: str) -> str:
         """Where a file lies below the folder of local corpora, or below ``root``."""
         name = self.split_names.get(split, split)
         return self.layout.replace("{language}", language).replace("{split}", name)
@@ -132,26 +134,28 @@ class Dataset:
         if not self.table:
             if "{language}" in self.layout or self.declared:
                 self._check_language(language, split, self.languages(split))
-            return self.root / self.place(language, split)
+            return self.root / self.relative_path(language, split)
         known = self.languages(split)
         self._check_language(language, split, known)
-        pinned, place = self.table[language].files[split], self.place(language, split)
+        pinned, place = self.table[language].files[split], self.relative_path(language, split)
         try:
-            return download.locate(pinned, place, data_dir, progress)
+            return download.locate_or_fetch(pinned, place, data_dir, progress)
         except DataError as error:
             # A partial folder is common, and `languages = "all"` means all of the catalogue's.
             folder = download.local_folder(data_dir)
-            here = [c for c in known if folder and (folder / self.place(c, split)).is_file()]
+            here = [
+                c for c in known if folder and (folder / self.relative_path(c, split)).is_file()
+            ]
             if not here or isinstance(error, ChecksumError):
                 raise
             raise type(error)(f"{error} The folder {folder} has: {', '.join(here)}.") from None
 
-    def altered(self, language: str, split: str, data_dir: Path | str | None = None) -> bool:
+    def is_altered(self, language: str, split: str, data_dir: Path | str | None = None) -> bool:
         """Whether a file that is pinned is another one in the folder of local corpora."""
         if not self.table:
             return False
         pinned = self.table[language].files[split]
-        there = download.present(pinned, self.place(language, split), data_dir)
+        there = download.existing_copy(pinned, self.relative_path(language, split), data_dir)
         # A file of the cache was compared with its hash when it was read.
         return there is not None and there[1] == "local" and sha256_of(there[0]) != pinned.sha256
 
@@ -162,7 +166,7 @@ class Dataset:
         *,
         data_dir: Path | str | None = None,
         progress: download.Progress | None = None,
-    ) -> Corpus:
+    ) -> CorpusFile:
         """The whole file that holds a language and split, as its reader sees it.
 
         Raises:
@@ -176,7 +180,7 @@ class Dataset:
             stamp = (0, 0)  # The reader says what is wrong.
         return _read(self, path, stamp)
 
-    def sentences(self, language: str, split: str, corpus: Corpus) -> list[Sentence]:
+    def sentences(self, language: str, split: str, corpus: CorpusFile) -> list[Sentence]:
         """The sentences of a language in a file that was read.
 
         Raises:
@@ -191,16 +195,16 @@ class Dataset:
         if language not in known:
             raise UnknownNameError(unknown(f"language of {self.name} ({split})", language, known))
 
-    def _globbed(self, split: str) -> list[str]:
+    def _languages_on_disk(self, split: str) -> list[str]:
         """What stands for ``{language}`` in the files that are there; "" where it is not asked."""
-        pattern = str(self.root / self.place("{language}", split))
+        pattern = str(self.root / self.relative_path("{language}", split))
         before, named, after = pattern.partition("{language}")
         if not named:
             return [""] if Path(pattern).is_file() else []
         paths = glob.glob(glob.escape(before) + "*" + glob.escape(after))
         return sorted(path[len(before) : len(path) - len(after)] for path in paths)
 
-    def _by_language(self, language: str, corpus: Corpus) -> dict[str, list[Sentence]]:
+    def _by_language(self, language: str, corpus: CorpusFile) -> dict[str, list[Sentence]]:
         """The sentences of a file by language, in order of first mention.
 
         A sentence that names none is of the file's language, or of the dataset's only one.
@@ -222,7 +226,7 @@ class Dataset:
         for sentence in corpus.sentences:
             found.setdefault(sentence.language or default, []).append(sentence)
         if len(self.declared) > 1 and UNDETERMINED in found:
-            fault(
+            raise_format_error(
                 corpus.path,
                 found[UNDETERMINED][0].line,
                 f"no `language`, and {self.name} has several: {', '.join(self.declared)}.",
@@ -231,9 +235,11 @@ class Dataset:
 
 
 @lru_cache(maxsize=2)
-def _read(dataset: Dataset, path: Path, stamp: tuple[int, int]) -> Corpus:
+def _read(dataset: Dataset, path: Path, stamp: tuple[int, int]) -> CorpusFile:
     """A file's corpus; kept, for a file may hold many languages, or the English of several."""
-    labels = Labels(dataset.labels, dataset.excluded, dataset.ignored, closed=not dataset.table)
+    labels = LabelMap(
+        dataset.labels, dataset.excluded, dataset.ignored, unknown_is_error=not dataset.table
+    )
     if dataset.format == "jsonl":
         return read_jsonl(path, labels)
     return read_columns(path, dataset.format, labels)

@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
+class PinnedFile:
     """One file of a public repository at one commit."""
 
     repository: str
@@ -40,7 +40,7 @@ class Pinned:
         base = os.environ.get("HARNESS_DATA_URL") or RAW_URL
         return f"{base.rstrip('/')}/{self.repository}/{self.commit}/{self.path}"
 
-    def cached(self) -> Path:
+    def cache_path(self) -> Path:
         """Where it lies in the cache once it was fetched."""
         return cache_folder().joinpath(self.repository, self.commit, self.path)
 
@@ -64,18 +64,20 @@ def local_folder(data_dir: Path | str | None) -> Path | None:
     return folder
 
 
-def present(pinned: Pinned, relative: str, data_dir: Path | str | None) -> tuple[Path, str] | None:
+def existing_copy(
+    pinned: PinnedFile, relative: str, data_dir: Path | str | None
+) -> tuple[Path, str] | None:
     """Where a file lies already, and in what: ``local`` folder or ``cache``."""
     folder = local_folder(data_dir)
     if folder is not None and (folder / relative).is_file():
         return folder / relative, "local"
-    if data_dir is None and pinned.cached().is_file():
-        return pinned.cached(), "cache"
+    if data_dir is None and pinned.cache_path().is_file():
+        return pinned.cache_path(), "cache"
     return None
 
 
-def locate(
-    pinned: Pinned,
+def locate_or_fetch(
+    pinned: PinnedFile,
     relative: str,
     data_dir: Path | str | None = None,
     progress: Progress | None = None,
@@ -89,7 +91,7 @@ def locate(
         ChecksumError: the cached or the fetched file is not the pinned one.
         DownloadError: it could not be fetched.
     """
-    there = present(pinned, relative, data_dir)
+    there = existing_copy(pinned, relative, data_dir)
     if there is None:
         if data_dir is not None:
             raise DataError(
@@ -97,7 +99,7 @@ def locate(
                 f"leave out --data-dir to download it from {pinned.url()}."
             )
         fetch(pinned, relative, progress)
-        return pinned.cached()
+        return pinned.cache_path()
     path, origin = there
     if origin == "cache" and sha256_of(path) != pinned.sha256:
         raise ChecksumError(
@@ -107,9 +109,9 @@ def locate(
     return path
 
 
-def fetch(pinned: Pinned, relative: str, progress: Progress | None = None) -> None:
+def fetch(pinned: PinnedFile, relative: str, progress: Progress | None = None) -> None:
     """Download a file into the cache: whole and with the pinned SHA-256, or not at all."""
-    target = pinned.cached()
+    target = pinned.cache_path()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as part:
@@ -136,7 +138,7 @@ def _by_hand(relative: str) -> str:
 
 
 def _download(
-    pinned: Pinned, relative: str, write: Callable[[bytes], object], progress: Progress | None
+    pinned: PinnedFile, relative: str, write: Callable[[bytes], object], progress: Progress | None
 ) -> str:
     import httpx
 

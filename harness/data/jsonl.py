@@ -15,61 +15,69 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.data.corpus import Corpus, Labels, Mention, Sentence, fault, lay_out, read_text
+from harness.data.corpus import (
+    CorpusFile,
+    LabelMap,
+    Mention,
+    Sentence,
+    join_tokens,
+    raise_format_error,
+    read_text,
+)
 
 _KEYS = frozenset({"id", "language", "text", "tokens", "entities", "english", "english_entities"})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_jsonl(path: Path, labels: Labels) -> Corpus:
+def read_jsonl(path: Path, labels: LabelMap) -> CorpusFile:
     """Read a JSONL corpus.
 
     Raises:
         DataError: the file is missing or cannot be read.
         CorpusFormatError: a line that the format does not allow; the message starts ``file:line:``.
     """
-    corpus = Corpus(path)
+    corpus = CorpusFile(path)
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line and not line.isspace():
             corpus.sentences.append(_Line(corpus, number, labels).sentence(line))
     if not corpus.sentences:
-        fault(path, 1, "no sentence in this file. Write one JSON object a line.")
+        raise_format_error(path, 1, "no sentence in this file. Write one JSON object a line.")
     return corpus
 
 
 class _Line:
     """One line being read; knows where it is, for messages."""
 
-    def __init__(self, corpus: Corpus, number: int, labels: Labels) -> None:
+    def __init__(self, corpus: CorpusFile, number: int, labels: LabelMap) -> None:
         self.corpus = corpus
         self.number = number
         self.labels = labels
 
-    def fault(self, message: str) -> NoReturn:
-        fault(self.corpus.path, self.number, message)
+    def fail(self, message: str) -> NoReturn:
+        raise_format_error(self.corpus.path, self.number, message)
 
     def sentence(self, line: str) -> Sentence:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            self.fault(f"not JSON ({error}). Write one JSON object a line.")
+            self.fail(f"not JSON ({error}). Write one JSON object a line.")
         if not isinstance(row, dict):
-            self.fault('not a JSON object. Write {"text": "…", "entities": […]}.')
+            self.fail('not a JSON object. Write {"text": "…", "entities": […]}.')
         if _SURROGATE.search(line):
             # A pair of escapes is one character by now; half of one is in no UTF-8 text.
             try:
                 json.dumps(row, ensure_ascii=False).encode()
             except UnicodeEncodeError:
-                self.fault("half of a surrogate pair. Write the character itself.")
+                self.fail("half of a surrogate pair. Write the character itself.")
         for key in row.keys() - _KEYS:
             # Other keys are left alone, but not one that was meant to be one of these.
             if near := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
-                self.fault(f"unknown key '{key}'. Did you mean '{near[0]}'?")
+                self.fail(f"unknown key '{key}'. Did you mean '{near[0]}'?")
         entities = row.get("entities")
         if not isinstance(entities, list):
-            self.fault("`entities` must be a list, empty where the sentence has none.")
+            self.fail("`entities` must be a list, empty where the sentence has none.")
         if ("text" in row) == ("tokens" in row):
-            self.fault("give either `text` or `tokens`.")
+            self.fail("give either `text` or `tokens`.")
         tokens: tuple[str, ...] = ()
         if "text" in row:
             text = self._text(row, "text")
@@ -86,7 +94,7 @@ class _Line:
             sentence.english = english
             if row.get("english_entities") is not None:
                 if not isinstance(row["english_entities"], list):
-                    self.fault("`english_entities` must be a list.")
+                    self.fail("`english_entities` must be a list.")
                 sentence.english_mentions = self._known(
                     [
                         self._mention(entity, english, "english")
@@ -94,13 +102,13 @@ class _Line:
                     ]
                 )
         elif row.get("english_entities"):
-            self.fault("`english_entities` without `english`: give the English sentence too.")
+            self.fail("`english_entities` without `english`: give the English sentence too.")
         return sentence
 
     def _text(self, row: dict[str, Any], key: str) -> str:
         value = row[key]
         if not isinstance(value, str) or not value.strip():
-            self.fault(f"`{key}` must be a text that is not blank.")
+            self.fail(f"`{key}` must be a text that is not blank.")
         return str(value)
 
     def _optional(self, row: dict[str, Any], key: str) -> str | None:
@@ -109,18 +117,18 @@ class _Line:
             return str(value)
         if value is None or (isinstance(value, str) and value):
             return value
-        self.fault(f"`{key}` must be a text.")
+        self.fail(f"`{key}` must be a text.")
 
     def _tokens(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(token, str) for token in value):
-            self.fault("`tokens` must be a list of texts.")
+            self.fail("`tokens` must be a list of texts.")
         if not "".join(value).strip():
-            self.fault("`tokens` has no token that is not blank.")
+            self.fail("`tokens` has no token that is not blank.")
         return tuple(value)
 
     def _label(self, entity: Any) -> str:
         if not isinstance(entity, dict) or not isinstance(entity.get("label"), str):
-            self.fault(
+            self.fail(
                 f"an entity must be an object with a `label`, not {_short(entity)}: "
                 '{"label": "PER", "start": 0, "end": 4} or {"label": "PER", "span": "Kano"}.'
             )
@@ -131,16 +139,14 @@ class _Line:
         span = entity.get("span")
         if "start" not in entity and "end" not in entity:
             if not isinstance(span, str) or not span.strip():
-                self.fault(f"entity {_short(entity)} has neither `start` and `end` nor a `span`.")
+                self.fail(f"entity {_short(entity)} has neither `start` and `end` nor a `span`.")
             if span not in text:
-                self.fault(
-                    f"span {span!r} is not in `{where}`. Copy it exactly as it stands there."
-                )
+                self.fail(f"span {span!r} is not in `{where}`. Copy it exactly as it stands there.")
             return Mention(label, span, None)
         start, end = self._offsets(entity, len(text), f"`{where}` has {len(text)} characters")
         surface = text[start:end]
         if span is not None and span != surface:
-            self.fault(f"entity {_short(entity)}: its offsets give {surface!r}, not its `span`.")
+            self.fail(f"entity {_short(entity)}: its offsets give {surface!r}, not its `span`.")
         return Mention(label, surface, (start, end))
 
     def _token_mentions(
@@ -157,9 +163,9 @@ class _Line:
             (place, self._label(entity)) for place, entity in zip(places, entities, strict=True)
         ]
         placed = [(*place, label) for place, label in named if place is not None]
-        text, laid_out = lay_out(tokens, placed, self.corpus.oddities)
+        text, laid_out = join_tokens(tokens, placed, self.corpus.oddities)
         if len(laid_out) != len(placed):
-            self.fault("an entity covers nothing but empty tokens.")
+            self.fail("an entity covers nothing but empty tokens.")
         in_order = iter(laid_out)
         mentions = []
         for place, entity in zip(places, entities, strict=True):
@@ -168,7 +174,7 @@ class _Line:
                 continue
             mention = next(in_order)
             if entity.get("span") not in (None, mention.surface):
-                self.fault(
+                self.fail(
                     f"entity {_short(entity)}: its tokens are {mention.surface!r}, not its `span`."
                 )
             mentions.append(mention)
@@ -177,7 +183,7 @@ class _Line:
     def _offsets(self, entity: dict[str, Any], size: int, there: str) -> tuple[int, int]:
         start, end = entity.get("start"), entity.get("end")
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
-            self.fault(
+            self.fail(
                 f"entity {_short(entity)}: `start` and `end` must be whole numbers with "
                 f"0 <= start < end, and {there}."
             )
@@ -189,7 +195,7 @@ class _Line:
         for mention in mentions:
             label = mention.label
             if not (label in labels.classes or label in labels.ignored or label in labels.excluded):
-                self.fault(labels.unmapped(label))
+                self.fail(labels.unknown_label_message(label))
         return mentions
 
 

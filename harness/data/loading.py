@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.data.catalog import resolve
-from harness.data.corpus import Corpus, Mention, Sentence, fault
+from harness.data.corpus import CorpusFile, Mention, Sentence, raise_format_error
 from harness.data.dataset import Dataset
 from harness.data.download import Progress
-from harness.data.english import english_of
+from harness.data.english import reference_english
 from harness.errors import UsageError
 from harness.records import Annotation, Example
 
@@ -72,8 +72,8 @@ def load_examples(
     where there is one, the gold of that English (:mod:`harness.data.english`).
 
     An example's text is its tokens joined by single spaces, or the text as given. Its id is the
-    corpus' own where every sentence of the file has one and no two share it, else
-    ``<split>-<index>``, counted from 0; in JSONL each sentence's own id stands by itdataset.
+    one in the file if every sentence has one and no two share it, else ``<split>-<index>``,
+    counted from 0. In JSONL a sentence with an id keeps it whatever the others have.
 
     Raises:
         UnknownNameError: the dataset has no such language or split.
@@ -84,7 +84,9 @@ def load_examples(
     sentences = dataset.sentences(language, split, corpus)
     ids = _ids(dataset, split, corpus, sentences)
     chosen = _choose(len(sentences), limit, sample, seed)
-    source = english_of(dataset, language, split, sentences, data_dir) if english else None
+    references = (
+        reference_english(dataset, language, split, sentences, data_dir) if english else None
+    )
     examples = []
     for index in chosen:
         sentence = sentences[index]
@@ -96,8 +98,8 @@ def load_examples(
             text=sentence.text,
             tokens=sentence.tokens,
             gold=_gold(dataset, sentence.mentions),
-            english=source[index][0] if source else None,
-            english_gold=_english_gold(dataset, source[index][1]) if source else None,
+            english=references[index].text if references else None,
+            english_gold=_english_gold(dataset, references[index].mentions) if references else None,
         )
         examples.append(example)
     return examples
@@ -120,7 +122,9 @@ def _english_gold(
     return None if mentions is None else _gold(dataset, mentions)
 
 
-def _ids(dataset: Dataset, split: str, corpus: Corpus, sentences: Sequence[Sentence]) -> list[str]:
+def _ids(
+    dataset: Dataset, split: str, corpus: CorpusFile, sentences: Sequence[Sentence]
+) -> list[str]:
     counted = [f"{split}-{i}" for i in range(len(sentences))]
     own = [sentence.id for sentence in sentences]
     if dataset.format != "jsonl":
@@ -132,7 +136,9 @@ def _ids(dataset: Dataset, split: str, corpus: Corpus, sentences: Sequence[Sente
         for i, sentence in zip(ids, sentences, strict=True):
             first = lines.setdefault(i, sentence.line)
             if first != sentence.line:
-                fault(corpus.path, sentence.line, f"id '{i}' is that of line {first} already.")
+                raise_format_error(
+                    corpus.path, sentence.line, f"id '{i}' is that of line {first} already."
+                )
     return ids
 
 

@@ -3,7 +3,7 @@
 The examples come from another split of the same dataset and language. Corpora repeat sentences
 over their splits, so a sentence is shown only if its text is not among those of the *whole*
 evaluated split (nor its English among their English, where it is shown), and no text is shown
-twice; texts are compared in any case, canonical form and white space (:func:`folded`).
+twice; texts are compared in any case, canonical form and white space (:func:`caseless`).
 
 ``random`` shows the same examples for every sentence of a language. They are drawn in the order of
 a hash of seed, dataset, language and text, which no Python version changes: two of them are the
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BY = ("random", "nearest")
+METHODS = ("random", "nearest")
 
 _DIMENSIONS = 4096
 # 4001 trigrams at most: a product of two such vectors is under 2 ** 24.
 _CHARACTERS = 4000
 _CHUNK = 256
-_ENGLISH = ("eng_text", "eng_gold")
+ENGLISH_PARTS = ("eng_text", "eng_gold")
 
 
-def folded(text: str) -> str:
+def caseless(text: str) -> str:
     """What makes two sentences the same: canonical caseless text, runs of white space as one space.
 
     Source of the folding: The Unicode Standard, section 3.13.5, definition D145.
@@ -51,7 +51,7 @@ def folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", caseless).split())
 
 
-class Shots:
+class ShotSelection:
     """The examples that the prompts of one block show.
 
     Args:
@@ -80,39 +80,39 @@ class Shots:
         count: int,
         by: str = "random",
         seed: int = 0,
-        asked: Sequence[Example] | None = None,
+        prompted: Sequence[Example] | None = None,
     ) -> None:
-        if by not in BY:
-            raise UnknownNameError(unknown("shots_by", by, BY))
+        if by not in METHODS:
+            raise UnknownNameError(unknown("shots_by", by, METHODS))
         self.count = count
-        self._pool = _showable(candidates, test, count)
-        self._asked = dict.fromkeys(e.text for e in (test if asked is None else asked))
+        self._pool = _eligible(candidates, test, count)
+        self._prompted = dict.fromkeys(e.text for e in (test if prompted is None else prompted))
         self._fixed: tuple[Example, ...] | None = None
         self._near: dict[str, tuple[Example, ...]] = {}
         setting: dict[str, Any] = {"count": count, "by": by}
         pool = [_content(example) for example in self._pool]
         if by == "random":
             where = f"{test[0].dataset}/{test[0].language}"
-            drawn = sorted(self._pool, key=lambda e: _sha256(f"{seed}/{where}/{folded(e.text)}"))
+            drawn = sorted(self._pool, key=lambda e: _sha256(f"{seed}/{where}/{caseless(e.text)}"))
             self._fixed, self._pool = tuple(drawn[:count]), []
             setting |= {"seed": seed, "shots": [_content(example) for example in self._fixed]}
         else:
             setting["similarity"] = f"cosine/char3/crc32%{_DIMENSIONS}/{_CHARACTERS}"
         self.sha256 = _sha256(json.dumps([setting, pool], separators=(",", ":")))
 
-    def of(self, example: Example) -> tuple[Example, ...]:
+    def shown_for(self, example: Example) -> tuple[Example, ...]:
         """The examples that the prompt of one sentence shows, in the order shown.
 
         Raises:
             UsageError: a sentence that the examples were not chosen for, and might be one of them.
         """
-        if example.text not in self._asked:
+        if example.text not in self._prompted:
             raise UsageError(f"Sentence {example.id} is none of those that shots were chosen for.")
         if self._fixed is not None:
             return self._fixed
         if not self._near:
             # All at once, when the first is wanted; then the other candidates can go.
-            texts = list(self._asked)
+            texts = list(self._prompted)
             rows = _nearest(texts, [e.text for e in self._pool], self.count)
             for text, row in zip(texts, rows, strict=True):
                 self._near[text] = tuple(self._pool[i] for i in reversed(row))
@@ -120,14 +120,14 @@ class Shots:
         return self._near[example.text]
 
 
-def _showable(candidates: Sequence[Example], test: Sequence[Example], count: int) -> list[Example]:
+def _eligible(candidates: Sequence[Example], test: Sequence[Example], count: int) -> list[Example]:
     """The candidates that may be shown, in their order, less the tokens that no prompt shows."""
-    evaluated = {folded(e.text) for e in test} | {folded(e.english) for e in test if e.english}
+    evaluated = {caseless(e.text) for e in test} | {caseless(e.english) for e in test if e.english}
     kept: dict[str, Example] = {}
     leaking = 0
     for example in candidates:
-        text = folded(example.text)
-        if text in evaluated or (example.english and folded(example.english) in evaluated):
+        text = caseless(example.text)
+        if text in evaluated or (example.english and caseless(example.english) in evaluated):
             leaking += 1
         elif text:
             kept.setdefault(text, replace(example, tokens=()))
@@ -191,7 +191,7 @@ def _vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
     places: dict[str, int] = {}
     for row, text in enumerate(texts):
-        spaced = f" {folded(text)[:_CHARACTERS]} "
+        spaced = f" {caseless(text)[:_CHARACTERS]} "
         found = []
         for start in range(len(spaced) - 2):
             trigram = spaced[start : start + 3]

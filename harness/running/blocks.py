@@ -55,7 +55,7 @@ def load_blocks(
                 english=references,
                 progress=progress,
             )
-            altered = dataset.altered(language, entry.split, data_dir)
+            altered = dataset.is_altered(language, entry.split, data_dir)
             blocks.append(Block(dataset, language, entry.split, examples, altered))
     return blocks
 

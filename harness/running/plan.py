@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from harness.data.block import Block
-from harness.data.shots import Shots
+from harness.data.shots import ShotSelection
 from harness.errors import TemplateError
 from harness.experiment import System
 from harness.models.protocol import Backend
@@ -54,6 +54,11 @@ class Cell:
             return self.render(example, example.text)
         return self.render(example, None if translation is None else translation.text)
 
+    @property
+    def place(self) -> str:
+        """``dataset/language``."""
+        return f"{self.block.dataset.name}/{self.block.language}"
+
     def english_sha256(self) -> str:
         """The hash of the English that the prompts hold, in order."""
         texts = [None if t is None else t.text for t in self.english]
@@ -79,7 +84,7 @@ class SystemPlan:
     cells: list[Cell]
     left_out: list[str] = field(default_factory=list)
     renderers: dict[str, Renderer] = field(default_factory=dict)
-    shots: dict[str, Shots] = field(default_factory=dict)
+    shots: dict[str, ShotSelection] = field(default_factory=dict)
     pending: dict[str, tuple[Cell, int]] = field(default_factory=dict)
     kind: str = KINDS[0]
     since: datetime | None = None
@@ -88,18 +93,6 @@ class SystemPlan:
     def batched(self) -> bool:
         """Whether the Batch API is asked."""
         return self.backend.batch_client is not None
-
-    def shots_json(self) -> dict[str, Any] | None:
-        """Which examples the prompts show, as the manifest has it; ``None``: none."""
-        if not self.system.shots:
-            return None
-        return {
-            "count": self.system.shots,
-            "from": self.system.shots_from,
-            "by": self.system.shots_by,
-            "seed": self.system.shots_seed,
-            "sha256": {place: shots.sha256 for place, shots in self.shots.items()},
-        }
 
     def request(self, cell: Cell, index: int) -> Request:
         """The whole request of one example."""

@@ -9,7 +9,7 @@ from functools import partial
 
 from harness.data import Dataset
 from harness.data.block import Block
-from harness.data.shots import Shots
+from harness.data.shots import ShotSelection
 from harness.errors import ExperimentError, TranslationError, unknown
 from harness.experiment import System
 from harness.models.protocol import Backend
@@ -126,9 +126,9 @@ class _SharedShots:
 
     def __init__(self, run: PreparedRun) -> None:
         self._data_dir = run.data_dir
-        self._shots: dict[tuple[object, ...], Shots] = {}
+        self._shots: dict[tuple[object, ...], ShotSelection] = {}
 
-    def of(self, plan: SystemPlan, block: Block) -> Shots:
+    def of(self, plan: SystemPlan, block: Block) -> ShotSelection:
         system = plan.system
         settings = (
             *(id(block), plan.template.shot_parts),
@@ -149,9 +149,9 @@ class _SharedShots:
 
 
 def _render_with_shots(
-    renderer: Renderer, shots: Shots, example: Example, english: str | None
+    renderer: Renderer, shots: ShotSelection, example: Example, english: str | None
 ) -> Prompt:
-    return renderer.render(example, english, shots.of(example))
+    return renderer.render(example, english, shots.shown_for(example))
 
 
 def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:

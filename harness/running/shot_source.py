@@ -17,7 +17,7 @@ from harness.records import Example
 
 if TYPE_CHECKING:
     pass
-from harness.data.shots import _ENGLISH, Shots
+from harness.data.shots import ENGLISH_PARTS, ShotSelection
 
 
 def open_shots(
@@ -31,7 +31,7 @@ def open_shots(
     data_dir: Path | str | None = None,
     progress: Progress | None = None,
     task: str = "ner",
-) -> Shots:
+) -> ShotSelection:
     """Load the examples that a template can show in the prompts of a block, and choose.
 
     Of templates that show the English of their examples, or its annotations, the candidates are
@@ -58,7 +58,7 @@ def open_shots(
             f"{where}, shots_from: no split '{split}'. Choices besides the evaluated "
             f"'{block.split}': {_choices(dataset, language, block.split)}."
         )
-    english = [part for part in _ENGLISH if part in template.shot_parts]
+    english = [part for part in ENGLISH_PARTS if part in template.shot_parts]
 
     def load(name: str) -> list[Example]:
         return load_examples(
@@ -74,7 +74,9 @@ def open_shots(
             f"sentence of the split '{split}' has. Strategies whose examples need less: "
             f"{', '.join(_strategies(task, english)) or 'none'}."
         )
-    return Shots(candidates, load(block.split), count=count, by=by, seed=seed, asked=block.examples)
+    return ShotSelection(
+        candidates, load(block.split), count=count, by=by, seed=seed, prompted=block.examples
+    )
 
 
 def _choices(dataset: Dataset, language: str, evaluated: str) -> str:
@@ -88,7 +90,10 @@ def _has(dataset: Dataset, language: str, split: str) -> bool:
     if dataset.table:
         return split in dataset.table[language].files
     # One file of one's own is every split that it is asked for.
-    return "{split}" in dataset.layout and (dataset.root / dataset.place(language, split)).is_file()
+    return (
+        "{split}" in dataset.layout
+        and (dataset.root / dataset.relative_path(language, split)).is_file()
+    )
 
 
 def _has_english(example: Example, parts: Sequence[str]) -> bool:
@@ -102,5 +107,5 @@ def _strategies(task: str, english: Sequence[str]) -> list[str]:
     return [
         row.strategy
         for row in list_prompts(task)
-        if row.shot_parts and {*_ENGLISH} & {*row.shot_parts} < {*english}
+        if row.shot_parts and {*ENGLISH_PARTS} & {*row.shot_parts} < {*english}
     ]

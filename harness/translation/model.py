@@ -66,7 +66,7 @@ def language_name(block: Block) -> str:
     row = block.dataset.table.get(block.language)
     if row is not None:
         return row.name
-    code = block.dataset.nllb(block.language)
+    code = block.dataset.nllb_code(block.language)
     name = _names().get(code or "", block.language)
     return "" if name == UNDETERMINED else name
 
@@ -78,5 +78,5 @@ def _names() -> dict[str, str]:
         nllb: row.name
         for dataset in catalog().values()
         for code, row in dataset.table.items()
-        if (nllb := dataset.nllb(code))
+        if (nllb := dataset.nllb_code(code))
     }

@@ -71,7 +71,7 @@ class NllbTranslator(StoredTranslator):
 
     def covers(self, block: Block) -> bool:
         """Whether NLLB has a code for the language; ``bbj`` and ``pcm`` have none."""
-        return block.dataset.nllb(block.language) is not None
+        return block.dataset.nllb_code(block.language) is not None
 
     def pieces(self, text: str) -> list[str]:
         """The sentence, or the sentences that its line has, where they are to be split."""
@@ -79,7 +79,7 @@ class NllbTranslator(StoredTranslator):
 
     def request(self, block: Block, text: str) -> Request:
         """The text, its language, and all that the engine's translation of it depends on."""
-        source = block.dataset.nllb(block.language)
+        source = block.dataset.nllb_code(block.language)
         return Request("nllb", identity={**self._engine_identity, "source": source, "text": text})
 
     def read(self, answer: Answer) -> Made:

@@ -104,4 +104,4 @@ class StoredTranslator(ABC):
 
 def _is_english(block: Block) -> bool:
     """Whether the sentences need no translation."""
-    return block.dataset.nllb(block.language) == ENGLISH
+    return block.dataset.nllb_code(block.language) == ENGLISH

@@ -55,9 +55,9 @@ def test_addresses_and_places() -> None:
         "ba5843cd08aa491d5f96a5e809e71eb9ec461391/MasakhaNER2.0/data/swa/test.txt"
     )
     assert known["xsid"].table["ja"].files["dev"].path == "data/xSID-0.4/ja.valid.conll"
-    assert known["masakhaner2"].place("swa", "dev") == "masakhaner2/swa/dev.txt"
-    assert known["uner"].place("de_pud", "test") == "uner/de_pud/test.iob2"
-    assert known["xsid"].place("ja", "dev") == "xsid/xSID-0.4/ja.valid.conll"
+    assert known["masakhaner2"].relative_path("swa", "dev") == "masakhaner2/swa/dev.txt"
+    assert known["uner"].relative_path("de_pud", "test") == "uner/de_pud/test.iob2"
+    assert known["xsid"].relative_path("ja", "dev") == "xsid/xSID-0.4/ja.valid.conll"
 
 
 def test_licences_that_differ_within_a_dataset() -> None:
@@ -71,14 +71,14 @@ def test_licences_that_differ_within_a_dataset() -> None:
 
 def test_codes_of_nllb() -> None:
     known = catalog()
-    assert known["masakhaner2"].nllb("swa") == "swh_Latn"
-    assert known["masakhaner2"].nllb("bbj") is None
-    assert known["masakhaner2"].nllb("pcm") is None
-    assert known["uner"].nllb("zh_pud") == "zho_Hant"
-    assert known["uner"].nllb("zh_gsdsimp") == "zho_Hans"
-    assert [known["xsid"].nllb(code) for code in ("zh", "gsw")] == ["zho_Hans", None]
+    assert known["masakhaner2"].nllb_code("swa") == "swh_Latn"
+    assert known["masakhaner2"].nllb_code("bbj") is None
+    assert known["masakhaner2"].nllb_code("pcm") is None
+    assert known["uner"].nllb_code("zh_pud") == "zho_Hant"
+    assert known["uner"].nllb_code("zh_gsdsimp") == "zho_Hans"
+    assert [known["xsid"].nllb_code(code) for code in ("zh", "gsw")] == ["zho_Hans", None]
     own = resolve("own", path="x.jsonl", labels=OWN)
-    codes = [own.nllb(code) for code in ("swa", "por", "quy_Latn", "zho", "und")]
+    codes = [own.nllb_code(code) for code in ("swa", "por", "quy_Latn", "zho", "und")]
     assert codes == ["swh_Latn", "por_Latn", "quy_Latn", None, None]
 
 

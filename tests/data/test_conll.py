@@ -9,23 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.conll import read_columns
-from harness.data.corpus import Corpus, Labels
+from harness.data.corpus import CorpusFile, LabelMap
 from harness.errors import CorpusFormatError
 
 NEWS = {"PER": "Person", "ORG": "Organization", "LOC": "Location"}
-MASAKHANER = Labels(NEWS, excluded=frozenset({"DATE"}))
-UNER = Labels(NEWS, ignored=frozenset({"OTH"}))
-XSID = Labels({"location": "Location", "weather/attribute": "WeatherAttribute"})
-OWN = Labels({"PER": "Person", "LOC": "Location"}, ignored=frozenset({"MISC"}), closed=True)
+MASAKHANER = LabelMap(NEWS, excluded=frozenset({"DATE"}))
+UNER = LabelMap(NEWS, ignored=frozenset({"OTH"}))
+XSID = LabelMap({"location": "Location", "weather/attribute": "WeatherAttribute"})
+OWN = LabelMap(
+    {"PER": "Person", "LOC": "Location"}, ignored=frozenset({"MISC"}), unknown_is_error=True
+)
 
 
-def read(tmp_path: Path, text: str, file_format: str, labels: Labels) -> Corpus:
+def read(tmp_path: Path, text: str, file_format: str, labels: LabelMap) -> CorpusFile:
     path = tmp_path / "corpus"
     path.write_text(text, encoding="utf-8", newline="")
     return read_columns(path, file_format, labels)
 
 
-def found(corpus: Corpus) -> list[list[tuple[str, str]]]:
+def found(corpus: CorpusFile) -> list[list[tuple[str, str]]]:
     return [[(m.label, m.surface) for m in s.mentions] for s in corpus.sentences]
 
 
@@ -162,7 +164,7 @@ def test_conll_of_ones_own_by_tabs(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_that_does_not_fit_names_file_and_line(
-    tmp_path: Path, file_format: str, labels: Labels, text: str, line: int, told: str
+    tmp_path: Path, file_format: str, labels: LabelMap, text: str, line: int, told: str
 ) -> None:
     with pytest.raises(CorpusFormatError) as caught:
         read(tmp_path, text, file_format, labels)

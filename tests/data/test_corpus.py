@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from harness.data.corpus import lay_out, read_text, spans_of
+from harness.data.corpus import iob2_spans, join_tokens, read_text
 from harness.errors import CorpusFormatError, DataError
 
 TAGS = st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "I-x-y", "B-x-y"]))
@@ -19,20 +19,20 @@ TAGS = st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "I-x-y
 @given(TAGS)
 def test_spans_are_those_of_seqeval(tags: list[str]) -> None:
     oracle = [(start, last + 1, label) for label, start, last in get_entities(tags)]
-    assert spans_of(tags) == oracle
+    assert iob2_spans(tags) == oracle
 
 
 @given(TAGS)
 def test_repaired_tags_have_the_same_spans_and_no_orphans(tags: list[str]) -> None:
     oddities: Counter[str] = Counter()
-    spans = spans_of(tags, oddities)
+    spans = iob2_spans(tags, oddities)
     repaired = ["O"] * len(tags)
     for start, end, label in spans:
         repaired[start:end] = [f"B-{label}", *[f"I-{label}"] * (end - start - 1)]
     changed = sum(a != b for a, b in zip(tags, repaired, strict=True))
     assert oddities.total() == changed
     again: Counter[str] = Counter()
-    assert spans_of(repaired, again) == spans
+    assert iob2_spans(repaired, again) == spans
     assert not again
 
 
@@ -48,7 +48,7 @@ def test_repaired_tags_have_the_same_spans_and_no_orphans(tags: list[str]) -> No
 )
 def test_repairs_are_counted_by_kind(tags: list[str], orphans: int, changes: int) -> None:
     oddities: Counter[str] = Counter()
-    spans_of(tags, oddities)
+    iob2_spans(tags, oddities)
     assert (oddities["orphan_i"], oddities["type_change"]) == (orphans, changes)
 
 
@@ -62,9 +62,9 @@ def test_mentions_stand_where_they_say(tokens: list[str], data: st.DataObject) -
             st.sampled_from(["O", "B-PER", "I-PER"]), min_size=len(tokens), max_size=len(tokens)
         )
     )
-    spans = spans_of(tags)
+    spans = iob2_spans(tags)
     oddities: Counter[str] = Counter()
-    text, mentions = lay_out(tokens, spans, oddities)
+    text, mentions = join_tokens(tokens, spans, oddities)
     full = [token for token in tokens if token.strip(" ")]
     assert text == " ".join(full)
     assert oddities["empty_tokens"] == len(tokens) - len(full)

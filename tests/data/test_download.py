@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from harness.data import Dataset, catalog
-from harness.data.download import Pinned
+from harness.data.download import PinnedFile
 from harness.data.loading import load_examples
 from harness.disk import cache_folder
 from harness.errors import ChecksumError, DataError, DownloadError
 
 BODY = "".join(f"Ada{i} B-PER\nyuko O\nKano I-LOC\n\n" for i in range(9000)).encode()
-PINNED = Pinned(
+PINNED = PinnedFile(
     "some/where", "0" * 40, "data/swa/test.txt", hashlib.sha256(BODY).hexdigest(), len(BODY)
 )
 PLACE = "masakhaner2/swa/test.txt"
@@ -78,7 +78,7 @@ def dataset() -> Dataset:
 
 
 def leftovers(tmp_path: Path) -> list[Path]:
-    return [p for p in tmp_path.rglob("*") if p.is_file() and p != PINNED.cached()]
+    return [p for p in tmp_path.rglob("*") if p.is_file() and p != PINNED.cache_path()]
 
 
 def test_a_file_is_fetched_once(server: Server, dataset: Dataset, tmp_path: Path) -> None:
@@ -88,9 +88,10 @@ def test_a_file_is_fetched_once(server: Server, dataset: Dataset, tmp_path: Path
     assert server.asked == [f"/raw/some/where/{'0' * 40}/data/swa/test.txt"]
     assert seen[-1] == ("data/swa/test.txt", len(BODY), len(BODY))
     assert (
-        PINNED.cached() == tmp_path / "cache/datasets/some/where" / ("0" * 40) / "data/swa/test.txt"
+        PINNED.cache_path()
+        == tmp_path / "cache/datasets/some/where" / ("0" * 40) / "data/swa/test.txt"
     )
-    assert PINNED.cached().read_bytes() == BODY
+    assert PINNED.cache_path().read_bytes() == BODY
     server.behaviour = "404"
     assert load_examples(dataset, "swa") == examples
     assert len(server.asked) == 1
@@ -104,7 +105,7 @@ def test_another_file_is_refused(
     server.behaviour = behaviour
     with pytest.raises(ChecksumError, match=f"not the pinned file.*{PINNED.sha256}.*--data-dir"):
         load_examples(dataset, "swa")
-    assert not PINNED.cached().exists()
+    assert not PINNED.cache_path().exists()
     assert not leftovers(tmp_path)
 
 
@@ -121,7 +122,7 @@ def test_a_failed_download_names_the_other_way(
     assert PINNED.url() in str(caught.value)
     assert f"put the file as {PLACE} into a folder" in str(caught.value)
     assert "HARNESS_DATA" in str(caught.value)
-    assert not PINNED.cached().exists()
+    assert not PINNED.cache_path().exists()
     assert not leftovers(tmp_path)
     server.behaviour = "whole"
     assert len(load_examples(dataset, "swa")) == 9000

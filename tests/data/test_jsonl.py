@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from harness.data.corpus import Corpus, Labels
+from harness.data.corpus import CorpusFile, LabelMap
 from harness.data.jsonl import read_jsonl
 from harness.errors import CorpusFormatError
 
-LABELS = Labels({"PER": "Person", "LOC": "Location"}, ignored=frozenset({"MISC"}), closed=True)
+LABELS = LabelMap(
+    {"PER": "Person", "LOC": "Location"}, ignored=frozenset({"MISC"}), unknown_is_error=True
+)
 
 
-def read(tmp_path: Path, *rows: Any) -> Corpus:
+def read(tmp_path: Path, *rows: Any) -> CorpusFile:
     path = tmp_path / "own.jsonl"
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from harness.data import catalog, resolve
 from harness.data.block import Block
 from harness.data.loading import load_examples
-from harness.data.shots import Shots, folded
+from harness.data.shots import ShotSelection, caseless
 from harness.errors import (
     DataError,
     HarnessError,
@@ -71,27 +71,31 @@ def test_no_evaluated_sentence_is_shown_however_it_is_written(
     test = examples("test", "Habari za mji", evaluated)
     train = examples("train", written, "Amina alirudi Tanga leo.", "Barua ya kesho")
     # Only the first is asked for: the whole split is held against the candidates.
-    shots = Shots(train, test, count=2, by=by, asked=test[:1])
-    assert sorted(ids(shots.of(test[0]))) == ["train-1", "train-2"]
+    shots = ShotSelection(train, test, count=2, by=by, prompted=test[:1])
+    assert sorted(ids(shots.shown_for(test[0]))) == ["train-1", "train-2"]
     with pytest.raises(DataError, match=r"shots = 3, and the split 'train' has 2 .* 3 sentences"):
-        Shots(train, test, count=3, by=by)
+        ShotSelection(train, test, count=3, by=by)
 
 
 @given(st.text(min_size=1), st.text())
 def test_texts_are_the_same_whatever_their_form(text: str, other: str) -> None:
     for form in ("NFC", "NFD"):
-        assert folded(unicodedata.normalize(form, text)) == folded(text)
-    assert folded(f" \t{text}\u2003 {other}\n") == folded(f"{text} {other}")
-    assert folded(text.casefold()) == folded(text)
-    assert folded(folded(text)) == folded(text)
+        assert caseless(unicodedata.normalize(form, text)) == caseless(text)
+    assert caseless(f" \t{text}\u2003 {other}\n") == caseless(f"{text} {other}")
+    assert caseless(text.casefold()) == caseless(text)
+    assert caseless(caseless(text)) == caseless(text)
 
 
 def test_no_sentence_is_shown_twice_and_too_few_are_an_error_with_the_numbers() -> None:
     test = examples("test", "Habari")
     train = examples("train", "Amina", "amina ", "HABARI", "Tanga", "Kano")
-    assert sorted(ids(Shots(train, test, count=3).of(test[0]))) == ["train-0", "train-3", "train-4"]
+    assert sorted(ids(ShotSelection(train, test, count=3).shown_for(test[0]))) == [
+        "train-0",
+        "train-3",
+        "train-4",
+    ]
     with pytest.raises(DataError) as caught:
-        Shots(train, test, count=4)
+        ShotSelection(train, test, count=4)
     assert str(caught.value) == (
         "made-up/swa: shots = 4, and the split 'train' has 3 to show: of its 5 sentences that the "
         "strategy can show 1 are among the evaluated ones, and 1 repeat another. Show fewer, or "
@@ -103,38 +107,51 @@ def test_the_english_of_an_evaluated_sentence_is_not_shown_either() -> None:
     test = examples("test", "Habari", english="Good morning")
     train = examples("train", "Jambo", english="good  MORNING")
     with pytest.raises(DataError, match="has 0 to show"):
-        Shots(train, test, count=1)
+        ShotSelection(train, test, count=1)
 
 
 def test_random_shots_are_the_same_for_all_and_fewer_are_the_first_of_more() -> None:
     train, test = made_up("train", 50), made_up("test", 20, seed=1)
-    five = Shots(train, test, count=5)
-    assert {five.of(example) for example in test} == {five.of(test[0])}
+    five = ShotSelection(train, test, count=5)
+    assert {five.shown_for(example) for example in test} == {five.shown_for(test[0])}
     for count in range(1, 5):
-        assert Shots(train, test, count=count).of(test[0]) == five.of(test[0])[:count]
+        assert (
+            ShotSelection(train, test, count=count).shown_for(test[0])
+            == five.shown_for(test[0])[:count]
+        )
     # Neither the order of the file nor another candidate moves those that are drawn.
-    assert set(Shots(train[::-1], test, count=5).of(test[0])) == set(five.of(test[0]))
-    drawn = five.of(test[0])[0]
+    assert set(ShotSelection(train[::-1], test, count=5).shown_for(test[0])) == set(
+        five.shown_for(test[0])
+    )
+    drawn = five.shown_for(test[0])[0]
     rest = [example for example in train if example.id != drawn.id]
-    assert Shots(rest, test, count=4).of(test[0]) == five.of(test[0])[1:]
+    assert ShotSelection(rest, test, count=4).shown_for(test[0]) == five.shown_for(test[0])[1:]
 
 
 def test_a_draw_is_the_same_on_any_machine_and_another_one_by_seed_and_language() -> None:
     train = examples("train", *(f"Sentensi ya {i}" for i in range(20)))
     test = examples("test", "Habari")
     yoruba = [replace(example, language="yor") for example in test]
-    assert ids(Shots(train, test, count=4).of(test[0])) == [
+    assert ids(ShotSelection(train, test, count=4).shown_for(test[0])) == [
         "train-1",
         "train-9",
         "train-10",
         "train-2",
     ]
-    assert ids(Shots(train, test, count=3, seed=1).of(test[0])) == ["train-0", "train-8", "train-1"]
-    assert ids(Shots(train, yoruba, count=3).of(test[0])) != ["train-1", "train-9", "train-10"]
+    assert ids(ShotSelection(train, test, count=3, seed=1).shown_for(test[0])) == [
+        "train-0",
+        "train-8",
+        "train-1",
+    ]
+    assert ids(ShotSelection(train, yoruba, count=3).shown_for(test[0])) != [
+        "train-1",
+        "train-9",
+        "train-10",
+    ]
 
 
 def trigrams(text: str) -> Counter[int]:
-    spaced = f" {folded(text)} "
+    spaced = f" {caseless(text)} "
     grams = (spaced[i : i + 3] for i in range(len(spaced) - 2))
     return Counter(zlib.crc32(gram.encode()) % 4096 for gram in grams)
 
@@ -149,14 +166,14 @@ def test_nearest_shots_are_those_of_exact_arithmetic(
     pool: list[str], texts: list[str], count: int
 ) -> None:
     test = examples("test", *texts)
-    seen, showable = {folded(text) for text in texts}, []
+    seen, showable = {caseless(text) for text in texts}, []
     for example in examples("train", *pool):
-        if folded(example.text) and folded(example.text) not in seen:
-            seen.add(folded(example.text))
+        if caseless(example.text) and caseless(example.text) not in seen:
+            seen.add(caseless(example.text))
             showable.append(example)
     if len(showable) < count:
         return
-    shots = Shots(examples("train", *pool), test, count=count, by="nearest")
+    shots = ShotSelection(examples("train", *pool), test, count=count, by="nearest")
     for sentence in test:
         own = trigrams(sentence.text)
 
@@ -166,27 +183,27 @@ def test_nearest_shots_are_those_of_exact_arithmetic(
             return Fraction(product**2, sum(number**2 for number in other.values()))
 
         ranked = sorted(showable, key=similarity, reverse=True)  # stable: the earlier first
-        assert list(shots.of(sentence)) == ranked[:count][::-1]
+        assert list(shots.shown_for(sentence)) == ranked[:count][::-1]
 
 
 def test_the_most_similar_stands_last_and_its_choice_knows_no_limit() -> None:
     train = examples("train", "Mto wa Tana", "Barua ya Amina", "Barua ya kwanza ya Amina", "Wali")
     test = examples("test", "Barua ya kwanza", "Amina na wali")
-    shots = Shots(train, test, count=2, by="nearest")
-    assert ids(shots.of(test[0])) == ["train-1", "train-2"]
-    limited = Shots(train, test, count=2, by="nearest", asked=test[:1])
-    assert limited.of(test[0]) == shots.of(test[0])
+    shots = ShotSelection(train, test, count=2, by="nearest")
+    assert ids(shots.shown_for(test[0])) == ["train-1", "train-2"]
+    limited = ShotSelection(train, test, count=2, by="nearest", prompted=test[:1])
+    assert limited.shown_for(test[0]) == shots.shown_for(test[0])
     assert limited.sha256 == shots.sha256
     with pytest.raises(UsageError, match="test-1 is none of those"):
-        limited.of(test[1])
+        limited.shown_for(test[1])
 
 
 def test_long_texts_and_any_characters_have_neighbours() -> None:
     train = examples("train", "ab" * 20_000, "\ud800 lone", "x", "𝔘nicode")
     test = examples("test", "ba" * 30_000, "\ud800")
-    shots = Shots(train, test, count=1, by="nearest")
-    assert ids(shots.of(test[0])) == ["train-0"]
-    assert ids(shots.of(test[1])) == ["train-1"]
+    shots = ShotSelection(train, test, count=1, by="nearest")
+    assert ids(shots.shown_for(test[0])) == ["train-0"]
+    assert ids(shots.shown_for(test[1])) == ["train-1"]
 
 
 def test_the_hash_stands_for_the_setting_and_what_can_be_shown() -> None:
@@ -194,7 +211,7 @@ def test_the_hash_stands_for_the_setting_and_what_can_be_shown() -> None:
     gold = [replace(train[0], gold=(Annotation("Person", {"span": "Amina"}),)), *train[1:]]
 
     def sha256(train: list[Example], **setting: object) -> str:
-        return Shots(train, test, **{"count": 2, **setting}).sha256  # type: ignore[arg-type]
+        return ShotSelection(train, test, **{"count": 2, **setting}).sha256  # type: ignore[arg-type]
 
     hashes = [
         sha256(train),
@@ -226,7 +243,7 @@ def test_every_strategy_shows_what_the_corpus_carries(strategy: str, by: str) ->
     template = find_template("ner", strategy)
     shots = open_shots(here, template, count=2, split="dev", by=by)
     sentence = load_examples(catalog()["demo"], "yor", "test", limit=1, english=True)[0]
-    shown = shots.of(sentence)
+    shown = shots.shown_for(sentence)
     assert {example.split for example in shown} == {"dev"}
     text = render(sentence, strategy, schema="demo", shots=shown).text
     assert text.count("# This is a text with its annotations\n") == 2
@@ -267,9 +284,10 @@ def own(tmp_path: Path) -> Callable[..., Block]:
 def test_data_of_ones_own(own: Callable[..., Block]) -> None:
     direct = find_template("ner", "direct")
     here = own(test=[{"text": "Habari"}], train=[{"text": "Jambo"}], valid=[{"text": "Hujambo"}])
-    assert open_shots(here, direct, count=1).of(here.examples[0])[0].text == "Jambo"
+    assert open_shots(here, direct, count=1).shown_for(here.examples[0])[0].text == "Jambo"
     assert (
-        open_shots(here, direct, count=1, split="valid").of(here.examples[0])[0].text == "Hujambo"
+        open_shots(here, direct, count=1, split="valid").shown_for(here.examples[0])[0].text
+        == "Hujambo"
     )
     one = own("all.jsonl", all=[{"text": "Habari"}])
     for split in ("train", "dev"):
@@ -287,7 +305,7 @@ def test_english_that_no_candidate_has_is_an_error_that_names_other_strategies(
 
     def shown(strategy: str, split: str) -> list[str]:
         found = open_shots(here, find_template("ner", strategy), count=1, split=split)
-        return [example.text for example in found.of(here.examples[0])]
+        return [example.text for example in found.shown_for(here.examples[0])]
 
     assert shown("transfusion", "train") == ["Amina yuko"]
     assert shown("no-annotate", "dev") == ["Amina analala"]
@@ -339,4 +357,4 @@ def test_real_splits_repeat_evaluated_sentences(corpora: Path, language: str, sp
     for by in ("random", "nearest"):
         shots = open_shots(here, direct, count=3, split=split, by=by, data_dir=corpora)
         for example in here.examples:
-            assert len({folded(e.text) for e in shots.of(example)} - set(test)) == 3
+            assert len({caseless(e.text) for e in shots.shown_for(example)} - set(test)) == 3

@@ -29,7 +29,7 @@ def test_the_published_list_has_the_codes_of_flores(corpora: Path) -> None:
 
 
 def test_every_code_of_the_catalogue_is_nllbs() -> None:
-    codes = {d.nllb(language) for d in catalog().values() for language in d.table}
+    codes = {d.nllb_code(language) for d in catalog().values() for language in d.table}
     assert codes - {None} <= set(PUBLISHED)
 
 
