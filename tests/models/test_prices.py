@@ -125,7 +125,7 @@ def test_the_configuration_folder_is_looked_at(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ("openai = [", "not a readable price file"),
         ("[openai]\nm = 3", "needs `input` and `output`"),
@@ -141,14 +141,14 @@ def test_the_configuration_folder_is_looked_at(
     ],
 )
 def test_a_wrong_price_file_is_one_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, problem: str
 ) -> None:
     own = tmp_path / "own.toml"
     own.write_text(content)
     monkeypatch.setenv("HARNESS_PRICES", str(own))
     with pytest.raises(UsageError) as error:
         prices.find_price("openai", "m")
-    assert said in str(error.value)
+    assert problem in str(error.value)
     assert str(own) in str(error.value)
 
 

@@ -61,7 +61,7 @@ def test_an_unknown_backend_names_the_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "problem"),
     [
         ({"temprature": 1}, "Unknown key 'temprature'. Did you mean 'temperature'?"),
         ({"api_key": "sk-secret-secret"}, "Did you mean 'api_key_env'?"),
@@ -92,12 +92,12 @@ def test_an_unknown_backend_names_the_choices() -> None:
         ({"provider": "azure", "base_url": "https://r.azure.com"}, "OPENAI_API_VERSION"),
     ],
 )
-def test_a_wrong_key_or_value_is_one_clear_error(values: dict[str, Any], said: str) -> None:
+def test_a_wrong_key_or_value_is_one_clear_error(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ExperimentError) as error:
         settings_for("openai", {"model": "m"} | values, also=("strategy",), where="x.toml: 'A'")
     message = str(error.value)
     assert message.startswith("x.toml: 'A': ")
-    assert said in message
+    assert problem in message
     assert "secret" not in message
     assert "\n" not in message
 
@@ -108,7 +108,7 @@ def test_keys_of_the_same_table_are_among_the_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "problem"),
     [
         ({"model": "capitols"}, "Unknown rule 'capitols'. Did you mean 'capitals'?"),
         ({"error_429": 1.5}, "`error_429`"),
@@ -116,10 +116,10 @@ def test_keys_of_the_same_table_are_among_the_choices() -> None:
         ({"latency": 1}, "Did you mean 'latency_s'?"),
     ],
 )
-def test_wrong_script_settings(values: dict[str, Any], said: str) -> None:
+def test_wrong_script_settings(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ExperimentError) as error:
         settings_for("scripted", values)
-    assert said in str(error.value)
+    assert problem in str(error.value)
 
 
 @pytest.mark.parametrize(

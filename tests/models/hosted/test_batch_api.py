@@ -1,4 +1,4 @@
-"""The Batch API on the wire: the real SDK against the loopback server."""
+"""The client of the Batch API, with the real SDK, against the loopback server."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(url: str, **values: Any) -> OpenAISettings:
-    made = settings_for("openai", {"model": "m", "base_url": url} | values)
-    assert isinstance(made, OpenAISettings)
-    return made
+    openai = settings_for("openai", {"model": "m", "base_url": url} | values)
+    assert isinstance(openai, OpenAISettings)
+    return openai
 
 
 def with_api(client: Client, **values: Any) -> None:
@@ -66,23 +66,23 @@ def requests(count: int, *, text: str = "hello", url: str = URL) -> io.BytesIO:
     )
 
 
-async def until(api: BatchAPI, name: str, met: Callable[[RemoteBatch], Any]) -> RemoteBatch:
+async def until(api: BatchAPI, name: str, condition: Callable[[RemoteBatch], Any]) -> RemoteBatch:
     while True:
-        seen = await api.retrieve(name)
-        if met(seen):
-            return seen
+        batch = await api.retrieve(name)
+        if condition(batch):
+            return batch
         await asyncio.sleep(0.01)
 
 
 async def ended(api: BatchAPI, name: str) -> RemoteBatch:
-    return await until(api, name, lambda seen: seen.status in ENDED)
+    return await until(api, name, lambda batch: batch.status in ENDED)
 
 
 async def read(api: BatchAPI, file: str | None) -> dict[str, Any]:
     assert file is not None
     with tempfile.TemporaryFile() as copy:
         await api.download(file, copy)
-        return dict(found for line in copy if (found := api.read_result(line)) is not None)
+        return dict(result for line in copy if (result := api.read_result(line)) is not None)
 
 
 def test_from_upload_to_answers() -> None:
@@ -91,14 +91,14 @@ def test_from_upload_to_answers() -> None:
         file = await api.upload(requests(40, text="a\u2028b\x85c"))
         created = await api.create(file, URL, "nonce-1")
         assert created.status == "validating"
-        seen = await ended(api, created.id)
-        assert (seen.status, seen.completed, seen.failed, seen.error_file) == (
+        batch = await ended(api, created.id)
+        assert (batch.status, batch.completed, batch.failed, batch.error_file) == (
             "completed",
             40,
             0,
             None,
         )
-        answers = await read(api, seen.output_file)
+        answers = await read(api, batch.output_file)
         assert sorted(answers) == [f"{n:064x}" for n in range(40)]
         assert list(answers) != sorted(answers)
         for answer in answers.values():
@@ -113,10 +113,10 @@ def test_from_upload_to_answers() -> None:
 def test_a_batch_is_found_by_our_own_name() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
-        made = [await api.create(file, URL, f"nonce-{n}") for n in range(3)]
-        found = await api.find_batch("nonce-1", since=0)
-        assert found is not None
-        assert found.id == made[1].id
+        created = [await api.create(file, URL, f"nonce-{n}") for n in range(3)]
+        result = await api.find_batch("nonce-1", since=0)
+        assert result is not None
+        assert result.id == created[1].id
         assert await api.find_batch("nonce-7", since=0) is None
 
     with_api(client)
@@ -126,9 +126,13 @@ def test_a_second_batch_of_one_name_is_cancelled() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
         first, second, third = [await api.create(file, URL, "same") for _ in range(3)]
-        for kept, found in ((second.id, second.id), (None, first.id), ("unlisted", None)):
-            seen = await api.find_batch("same", since=0, adopted_id=kept)
-            assert (seen and seen.id) == found
+        for adopted_id, expected_id in (
+            (second.id, second.id),
+            (None, first.id),
+            ("unlisted", None),
+        ):
+            batch = await api.find_batch("same", since=0, adopted_id=adopted_id)
+            assert (batch and batch.id) == expected_id
         for name in (first.id, third.id):
             assert (await api.retrieve(name)).status in ("cancelling", "cancelled")
 
@@ -136,7 +140,7 @@ def test_a_second_batch_of_one_name_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (b"not json\n", "not parseable. (line 1)"),
         (requests(1).getvalue() * 2, "is a duplicate. (line 2)"),
@@ -144,12 +148,12 @@ def test_a_second_batch_of_one_name_is_cancelled() -> None:
         (b"", "has no requests"),
     ],
 )
-def test_a_file_that_is_not_taken(content: bytes, said: str) -> None:
+def test_a_file_that_is_not_taken(content: bytes, reason: str) -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(io.BytesIO(content)), URL, "n")
-        seen = await ended(api, created.id)
-        assert seen.status == "failed"
-        assert said in seen.reason
+        batch = await ended(api, created.id)
+        assert batch.status == "failed"
+        assert reason in batch.reason
 
     with_api(client)
 
@@ -157,13 +161,13 @@ def test_a_file_that_is_not_taken(content: bytes, said: str) -> None:
 def test_expired_and_failed_lines() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(requests(100)), URL, "n")
-        seen = await ended(api, created.id)
-        assert seen.status == "expired"
-        good, bad = await read(api, seen.output_file), await read(api, seen.error_file)
-        assert len(good) + len(bad) == 100
+        batch = await ended(api, created.id)
+        assert batch.status == "expired"
+        answers, errors = await read(api, batch.output_file), await read(api, batch.error_file)
+        assert len(answers) + len(errors) == 100
         kinds = {
             (outcome.status_code, outcome.message.split(":")[0])
-            for outcome in bad.values()
+            for outcome in errors.values()
             if isinstance(outcome, UnansweredRequest)
         }
         assert kinds == {(500, "HTTP 500"), (None, "batch_expired")}
@@ -174,13 +178,13 @@ def test_expired_and_failed_lines() -> None:
 def test_a_cancelled_batch_keeps_what_it_has() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(requests(50)), URL, "n")
-        await until(api, created.id, lambda seen: seen.completed)
+        await until(api, created.id, lambda batch: batch.completed)
         assert (await api.cancel(created.id)).status == "cancelling"
-        seen = await ended(api, created.id)
-        assert seen.status == "cancelled"
-        good, bad = await read(api, seen.output_file), await read(api, seen.error_file)
-        assert len(good) == seen.completed == server.stats.answered.total() < 50
-        assert len(good) + len(bad) == 50
+        batch = await ended(api, created.id)
+        assert batch.status == "cancelled"
+        answers, errors = await read(api, batch.output_file), await read(api, batch.error_file)
+        assert len(answers) == batch.completed == server.stats.answered.total() < 50
+        assert len(answers) + len(errors) == 50
         with pytest.raises(EndpointError, match="Cannot cancel"):
             await api.cancel(created.id)
 
@@ -229,27 +233,27 @@ def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
 )
 def test_what_a_line_says(line: bytes, outcome: Failure | UnansweredRequest | None) -> None:
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
-    found = api.read_result(line)
-    assert found == (None if outcome is None else ("k", outcome))
+    result = api.read_result(line)
+    assert result == (None if outcome is None else ("k", outcome))
 
 
 @pytest.mark.parametrize("status", [200, "200", None, 99, True])
 def test_a_line_without_a_completion_is_not_done(status: Any) -> None:
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
-    found = api.read_result(row(response={"status_code": status, "body": {"error": None}}))
-    assert found is not None
-    assert isinstance(found[1], UnansweredRequest)
+    result = api.read_result(row(response={"status_code": status, "body": {"error": None}}))
+    assert result is not None
+    assert isinstance(result[1], UnansweredRequest)
 
 
 def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-4711")
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
-    found = api.read_result(
+    result = api.read_result(
         row(response={"status_code": 200, "body": completion("sk-secret-4711")})
     )
-    assert found is not None
-    assert isinstance(found[1], BatchResponse)
-    assert "4711" not in found[1].text
+    assert result is not None
+    assert isinstance(result[1], BatchResponse)
+    assert "4711" not in result[1].text
 
 
 def test_unknown_and_refused() -> None:
@@ -277,12 +281,12 @@ def test_unknown_and_refused() -> None:
     ],
 )
 def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]) -> None:
-    """It is asked for once: whether to ask again is known to whoever can look for it."""
-    asked = 0
+    """It is sent once. Only a caller that can look for the batch knows whether to send again."""
+    request_count = 0
 
     async def refuse(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
+        nonlocal request_count
+        request_count += 1
         if status is None:
             assert request.transport is not None
             request.transport.close()
@@ -297,4 +301,4 @@ def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]
             await api.aclose()
 
     asyncio.run(main())
-    assert asked == 1
+    assert request_count == 1

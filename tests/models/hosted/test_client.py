@@ -145,11 +145,11 @@ def test_a_server_that_gives_the_key_back_does_not_give_it_to_anyone(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    seen: list[str] = []
+    authorizations: list[str] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
         echo = f"\x1b[31mgot {request.headers['Authorization']} twice: {KEY}{KEY}\nand <b>"
-        seen.append(request.headers["Authorization"])
+        authorizations.append(request.headers["Authorization"])
         if status == 200:
             return web.json_response(completion(echo, system_fingerprint=KEY))
         return error_response(status, echo, KEY, **{"Retry-After": "0.01"})
@@ -157,28 +157,28 @@ def test_a_server_that_gives_the_key_back_does_not_give_it_to_anyone(
     async def main() -> str:
         async with handled_by(handler) as url:
             backend = hosted(url)
-            said = repr(backend) + repr(backend.settings)
+            output = repr(backend) + repr(backend.settings)
             try:
                 outcomes = await drain(backend, requests_of(backend, 2))
-                said += repr(outcomes) + str(backend.request(prompt_of("x")))
-                said += "".join(
+                output += repr(outcomes) + str(backend.request(prompt_of("x")))
+                output += "".join(
                     repr(backend.reply(o, cached=False))
                     for o in outcomes.values()
                     if isinstance(o, Answer)
                 )
             except EndpointError as error:
-                said += repr(error) + str(error)
-            return said + repr(backend) + repr(vars(backend.settings))
+                output += repr(error) + str(error)
+            return output + repr(backend) + repr(vars(backend.settings))
 
-    said = asyncio.run(main())
-    assert seen[0] == f"Bearer {KEY}"
+    output = asyncio.run(main())
+    assert authorizations[0] == f"Bearer {KEY}"
     captured = capfd.readouterr()
-    for text in (said, caplog.text, captured.out, captured.err):
+    for text in (output, caplog.text, captured.out, captured.err):
         assert KEY not in text
         assert "Zq3x" not in text
     if status not in (200, 204, 302):
-        assert "got [hidden] twice" in said
-        assert "\x1b" not in said
+        assert "got [hidden] twice" in output
+        assert "\x1b" not in output
 
 
 def test_other_secrets_of_the_environment_are_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The hosted backend against servers that fail: what is asked again, and what is not."""
+"""The hosted backend against servers that fail: which calls are retried, and which are not."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from tests.helpers.loopback_server import completion, handled_by
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
 def test_what_may_pass_is_asked_again(status: int) -> None:
-    handler, asked = after(lambda: error_response(status, "not now"), times=7)
+    handler, request_times = after(lambda: error_response(status, "not now"), times=7)
     (outcome,) = run(handler).values()
     assert isinstance(outcome, Answer)
-    assert len(asked) == 8
+    assert len(request_times) == 8
 
 
 @pytest.mark.parametrize("status", [400, 405, 410, 413, 415, 422, 451])
 def test_another_four_hundred_is_final_at_once(status: int) -> None:
-    handler, asked = after(lambda: error_response(status, "bad\n  request"))
+    handler, request_times = after(lambda: error_response(status, "bad\n  request"))
     assert failure_of(run(handler)) == Failure(f"HTTP {status}: bad request", status, attempts=1)
-    assert len(asked) == 1
+    assert len(request_times) == 1
 
 
 def test_a_call_that_never_succeeds_is_given_up_after_max_attempts() -> None:
-    handler, asked = after(lambda: error_response(503, "overloaded"), times=100)
+    handler, request_times = after(lambda: error_response(503, "overloaded"), times=100)
     assert failure_of(run(handler, max_attempts=9)) == Failure("HTTP 503: overloaded", 503, 9)
-    assert len(asked) == 9
+    assert len(request_times) == 9
 
 
 def test_one_failed_call_does_not_stop_the_others() -> None:
@@ -76,9 +76,9 @@ def test_one_failed_call_does_not_stop_the_others() -> None:
     ],
 )
 def test_retry_after_is_honoured(headers: dict[str, str], least: float) -> None:
-    handler, asked = after(lambda: error_response(429, "slow down", **headers))
+    handler, request_times = after(lambda: error_response(429, "slow down", **headers))
     assert isinstance(run(handler)[0], Answer)
-    waited = asked[1] - asked[0]
+    waited = request_times[1] - request_times[0]
     assert least <= waited < least * 1.1 + 0.5
 
 
@@ -92,10 +92,10 @@ def test_retry_after_may_be_a_date() -> None:
             503, "later", **{"Retry-After": email.utils.formatdate(date[0], usegmt=True)}
         )
 
-    handler, asked = after(refuse)
+    handler, request_times = after(refuse)
     assert isinstance(run(handler)[0], Answer)
-    assert date[0] <= asked[1] + 0.01
-    assert asked[1] < date[0] + 1
+    assert date[0] <= request_times[1] + 0.01
+    assert request_times[1] < date[0] + 1
 
 
 def test_a_retry_after_of_hours_fails_the_call_and_not_the_weekend() -> None:
@@ -112,13 +112,13 @@ def test_a_retry_after_of_hours_fails_the_call_and_not_the_weekend() -> None:
 
 
 def test_a_sleeping_retry_holds_no_slot() -> None:
-    asked: Counter[str] = Counter()
+    request_counts: Counter[str] = Counter()
     order: list[str] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
         text = (await request.json())["messages"][-1]["content"]
-        asked[text] += 1
-        if text == "text 0" and asked[text] == 1:
+        request_counts[text] += 1
+        if text == "text 0" and request_counts[text] == 1:
             return error_response(429, "you wait", **{"Retry-After": "0.5"})
         order.append(text)
         return web.json_response(completion())
@@ -133,7 +133,7 @@ def _raw(content: bytes, content_type: str = "application/json") -> web.Response
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "message"),
     [
         (lambda: _raw(b'{"choices": [{"mess'), "no completion"),
         (lambda: _raw(b""), "no completion"),
@@ -147,30 +147,30 @@ def _raw(content: bytes, content_type: str = "application/json") -> web.Response
     ],
 )
 def test_a_malformed_answer_is_a_failed_attempt(
-    broken: Callable[[], web.StreamResponse], said: str
+    broken: Callable[[], web.StreamResponse], message: str
 ) -> None:
-    handler, asked = after(broken)
+    handler, request_times = after(broken)
     assert isinstance(run(handler)[0], Answer)
-    assert len(asked) == 2
-    if "not JSON" in said:
+    assert len(request_times) == 2
+    if "not JSON" in message:
         # A web page where a model should be: so it would be for every call.
-        with pytest.raises(EndpointError, match=said):
+        with pytest.raises(EndpointError, match=message):
             run(always(broken))
         return
     failure = failure_of(run(always(broken)))
-    assert said in failure.message
+    assert message in failure.message
     assert len(failure.message) <= 300
     assert failure.attempts == 8
 
 
 @pytest.mark.parametrize("how", ["close", "half", "chunked", "garbage"])
 def test_a_dropped_connection_is_asked_again(how: str) -> None:
-    asked = 0
+    request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
-        if asked > 3:
+        nonlocal request_count
+        request_count += 1
+        if request_count > 3:
             return web.json_response(completion())
         assert request.transport is not None
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -187,17 +187,17 @@ def test_a_dropped_connection_is_asked_again(how: str) -> None:
         return response
 
     assert isinstance(run(handler)[0], Answer)
-    assert asked == 4
+    assert request_count == 4
 
 
 @pytest.mark.parametrize("trickle", [False, True])
 def test_a_hanging_server_is_left_after_the_timeout(trickle: bool) -> None:
-    asked = 0
+    request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
+        nonlocal request_count
+        request_count += 1
+        if request_count > 1:
             return web.json_response(completion())
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         if trickle:
@@ -209,7 +209,7 @@ def test_a_hanging_server_is_left_after_the_timeout(trickle: bool) -> None:
         return response
 
     assert isinstance(run(handler, timeout_s=0.3)[0], Answer)
-    assert asked == 2
+    assert request_count == 2
 
 
 def test_a_prompt_that_cannot_be_sent_is_its_own_failure() -> None:
@@ -264,12 +264,12 @@ def test_prompts_turned_away_say_why(
     ],
 )
 def test_an_odd_error_is_one_calls_failure(body: Any, headers: dict[str, str]) -> None:
-    asked = 0
+    request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
+        nonlocal request_count
+        request_count += 1
+        if request_count == 1:
             status = 429 if headers else 400
             return web.json_response(body, status=status, headers=headers)
         return web.json_response(completion())

@@ -1,4 +1,4 @@
-"""The hosted backend against servers that refuse every call, or seem to."""
+"""The hosted backend against servers that reject every call, or seem to."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from tests.helpers.loopback_server import Handler, completion, handled_by
     [(401, None), (402, None), (403, None), (404, "model_not_found"), (429, "insufficient_quota")],
 )
 def test_a_server_that_refuses_every_call_stops_the_stream(status: int, code: str | None) -> None:
-    handler, asked = after(lambda: error_response(status, "go away", code), times=10**6)
+    handler, request_times = after(lambda: error_response(status, "go away", code), times=10**6)
     with pytest.raises(EndpointError) as error:
         run(handler, 1000, concurrency=4)
-    assert len(asked) <= 8
+    assert len(request_times) <= 8
     message = str(error.value)
     assert f"HTTP {status}: go away" in message
     assert "'m'" in message
@@ -57,13 +57,15 @@ def test_nothing_paid_for_is_lost_when_calls_are_refused_meanwhile() -> None:
 
 
 def test_a_few_refusals_after_a_success_are_failures_of_their_calls() -> None:
-    asked = 0
+    request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
+        nonlocal request_count
+        request_count += 1
         return (
-            error_response(403, "not you") if 5 < asked <= 12 else web.json_response(completion())
+            error_response(403, "not you")
+            if 5 < request_count <= 12
+            else web.json_response(completion())
         )
 
     outcomes = run(handler, 20, concurrency=3)
@@ -72,17 +74,17 @@ def test_a_few_refusals_after_a_success_are_failures_of_their_calls() -> None:
 
 
 def _given_up_after_answers(then: Handler) -> tuple[str, int]:
-    """Thirty calls are answered, and then all as ``then``: what is said, and how many were asked.
+    """The error's message and the number of calls sent, if ``then`` responds after 30 answers.
 
-    What was answered is yielded, what was not has no outcome: it is sent the next time.
+    Answered calls are yielded. The others have no outcome: they are sent the next time.
     """
     answered = 0
-    asked: set[str] = set()
+    prompts: set[str] = set()
     outcomes: dict[int, Answer | Failure] = {}
 
     async def handler(request: web.Request) -> web.StreamResponse:
         nonlocal answered
-        asked.add((await request.json())["messages"][-1]["content"])
+        prompts.add((await request.json())["messages"][-1]["content"])
         answered += 1
         return web.json_response(completion()) if answered <= 30 else await then(request)
 
@@ -102,13 +104,13 @@ def _given_up_after_answers(then: Handler) -> tuple[str, int]:
     assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
     assert "30 answers before that are stored" in str(raised.value)
     assert "it goes on from there" in str(raised.value)
-    return str(raised.value), len(asked)
+    return str(raised.value), len(prompts)
 
 
 def test_a_key_that_expires_in_mid_run_stops_the_stream() -> None:
-    message, asked = _given_up_after_answers(always(lambda: error_response(401, "expired")))
+    message, request_count = _given_up_after_answers(always(lambda: error_response(401, "expired")))
     # The row of eight, and what was in flight by then.
-    assert asked <= 30 + 8 + 10
+    assert request_count <= 30 + 8 + 10
     assert "refuses every call of model 'm' now (HTTP 401: expired)" in message
     assert "OPENAI_API_KEY" in message
 
@@ -120,8 +122,8 @@ def test_a_server_out_of_service_for_long_stops_the_stream(seconds: int, when: s
     def later() -> web.Response:
         return error_response(429, "daily limit", **{"Retry-After": f"{seconds}"})
 
-    message, asked = _given_up_after_answers(always(later))
-    assert asked <= 30 + 8 + 10
+    message, request_count = _given_up_after_answers(always(later))
+    assert request_count <= 30 + 8 + 10
     assert f"(out of service for {when}: HTTP 429: daily limit)" in message
     assert f"Run it again in {when}" in message
     with pytest.raises(EndpointError) as raised:
@@ -135,20 +137,20 @@ def test_a_server_that_dies_in_mid_run_stops_the_stream() -> None:
         request.transport.close()
         return web.Response()
 
-    message, asked = _given_up_after_answers(dead)
+    message, request_count = _given_up_after_answers(dead)
     # The row of eight, and all that slept by then.
-    assert asked <= 30 + 8 + 4 * 10
+    assert request_count <= 30 + 8 + 4 * 10
     assert "gives no answer any more (no complete answer: ServerDisconnectedError" in message
     assert "still running?" in message
 
 
 def test_a_server_that_comes_back_in_time_is_not_given_up() -> None:
-    asked = 0
+    request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
-        if 5 < asked <= 5 + 7 * 8:
+        nonlocal request_count
+        request_count += 1
+        if 5 < request_count <= 5 + 7 * 8:
             assert request.transport is not None
             request.transport.close()
         return web.json_response(completion())
@@ -188,16 +190,16 @@ def _unsupported(name: str, message: str, code: str = "unsupported_parameter") -
 def test_a_parameter_that_the_endpoint_does_not_take(
     name: str, said: str, code: str, way_out: str
 ) -> None:
-    asked = 0
+    request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
+        nonlocal request_count
+        request_count += 1
         return _unsupported(name, said, code)
 
     with pytest.raises(EndpointError) as raised:
         run(handler, 1000, concurrency=4, extra_body={"top_k": 5})
-    assert asked <= 8
+    assert request_count <= 8
     message = str(raised.value)
     assert said.rstrip(".") in message
     assert way_out in message
@@ -205,18 +207,22 @@ def test_a_parameter_that_the_endpoint_does_not_take(
 
 
 def test_requests_that_are_all_rejected_stop_early() -> None:
-    handler, asked = after(lambda: error_response(400, "Invalid schema for response_format"), 10**6)
+    handler, request_times = after(
+        lambda: error_response(400, "Invalid schema for response_format"), 10**6
+    )
     with pytest.raises(EndpointError) as raised:
         run(handler, 1000, concurrency=20)
-    assert 20 <= len(asked) <= 40
+    assert 20 <= len(request_times) <= 40
     assert "rejects every request" in str(raised.value)
     assert "Invalid schema for response_format" in str(raised.value)
 
 
 def test_prompts_that_are_all_too_long_do_not() -> None:
-    handler, asked = after(lambda: error_response(400, "no", "context_length_exceeded"), 10**6)
+    handler, request_times = after(
+        lambda: error_response(400, "no", "context_length_exceeded"), 10**6
+    )
     outcomes = run(handler, 50, concurrency=4)
-    assert len(outcomes) == len(asked) == 50
+    assert len(outcomes) == len(request_times) == 50
 
 
 def test_a_name_that_nobody_knows() -> None:
@@ -241,11 +247,11 @@ def test_a_name_that_nobody_knows() -> None:
     ids=["null content", "no choices", "truncated, no usage", "odd"],
 )
 def test_an_answer_need_not_be_a_good_one(body: dict[str, Any]) -> None:
-    handler, asked = after(lambda: web.json_response(body), 10**6)
+    handler, request_times = after(lambda: web.json_response(body), 10**6)
     (answer,) = run(handler).values()
     assert isinstance(answer, Answer)
     assert json.loads(answer.response) == body
-    assert len(asked) == 1
+    assert len(request_times) == 1
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -1,4 +1,4 @@
-"""Attempts that may have been charged though no answer came of them."""
+"""Attempts that brought no answer and may have been charged."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _turned_away(status: int) -> Play:
 
 
 def _in_turn(*plays: Play) -> Play:
-    """So is each attempt answered, and all after them well."""
+    """A handler that answers the first attempts as ``plays`` do, and all others well."""
     rest = iter(plays)
 
     async def play(request: web.Request) -> web.StreamResponse:
@@ -113,11 +113,11 @@ def test_what_an_odd_answer_breaks_on_its_way_is_lost(monkeypatch: pytest.Monkey
 
 
 def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() -> None:
-    """Calls without an outcome, since the server is given up, are still told to who keeps."""
-    kept: list[Failure] = []
+    """Calls without an outcome, because the circuit opened, are still given to ``save``."""
+    failures: list[Failure] = []
 
     async def save(batch: Any) -> None:
-        kept.extend(outcome for _, outcome in batch)
+        failures.extend(outcome for _, outcome in batch)
 
     async def ask(backend: OpenAIBackend) -> None:
         try:
@@ -133,7 +133,7 @@ def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() ->
             await ask(hosted(url))
 
     asyncio.run(main())
-    assert [failure.lost_attempts for failure in kept] == [0, 8]
+    assert [failure.lost_attempts for failure in failures] == [0, 8]
 
 
 def test_an_answer_reads_back_without_what_was_lost_before_it() -> None:

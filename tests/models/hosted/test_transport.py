@@ -264,10 +264,10 @@ def test_a_redirect_does_not_take_the_key_elsewhere(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    asked: list[str] = []
+    paths: list[str] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        asked.append(request.path)
+        paths.append(request.path)
         return web.Response(status=status, headers={"Location": "http://127.0.0.1:1/v1/new"})
 
     async def main() -> None:
@@ -278,7 +278,7 @@ def test_a_redirect_does_not_take_the_key_elsewhere(
             await backend.aclose()
 
     asyncio.run(main())
-    assert asked == ["/v1/chat/completions"]
+    assert paths == ["/v1/chat/completions"]
 
 
 # Responses

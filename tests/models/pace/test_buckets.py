@@ -28,7 +28,7 @@ def _small(rng: random.Random) -> tuple[int, int, int]:
     return rng.randint(50, 300), 64, rng.randint(1, 64)
 
 
-def _sent(
+def _attempt_log(
     seconds: float,
     *,
     rpm: float | None = None,
@@ -38,8 +38,11 @@ def _sent(
     failing: float = 0.0,
     seed: int = 1,
 ) -> tuple[Log, Log]:
-    """When each attempt of calls without end was sent, with the tokens that it used; and the book
-    of who reserves tokens on sending and settles them on receipt."""
+    """What endless calls use of a limit: two lists of (seconds since the start, tokens).
+
+    The first has each attempt with the tokens that it used; the second is the account of someone
+    who reserves tokens at sending and settles them at receipt.
+    """
     rng = random.Random(seed)
     log: Log = []
     book: Log = []
@@ -84,7 +87,7 @@ def _most_in_a_minute(log: Log) -> int:
 
 @pytest.mark.parametrize("rpm", [7, 60, 90.5, 500])
 def test_an_hour_of_requests(rpm: float) -> None:
-    log = [(at, 1) for at, _ in _sent(3600, rpm=rpm, failing=0.1)[0]]
+    log = [(at, 1) for at, _ in _attempt_log(3600, rpm=rpm, failing=0.1)[0]]
     assert 0.98 * 60 * rpm <= len(log) <= 1.02 * 60 * rpm
     assert _most_in_a_minute(log) <= 1.02 * rpm + 1
 
@@ -95,7 +98,7 @@ def test_an_hour_of_requests(rpm: float) -> None:
 )
 @pytest.mark.parametrize("failing", [0.0, 0.1])
 def test_an_hour_of_tokens(tpm: float, sizes: Sizes, failing: float) -> None:
-    log, book = _sent(3600, tpm=tpm, sizes=sizes, failing=failing)
+    log, book = _attempt_log(3600, tpm=tpm, sizes=sizes, failing=failing)
     assert 0.98 * 60 * tpm <= sum(used for _, used in log) <= 1.02 * 60 * tpm
     assert _most_in_a_minute(book) <= 1.02 * tpm + max(amount for _, amount in book)
     if not failing:
@@ -103,7 +106,7 @@ def test_an_hour_of_tokens(tpm: float, sizes: Sizes, failing: float) -> None:
 
 
 def test_an_hour_of_both() -> None:
-    log, book = _sent(3600, rpm=120, tpm=200_000)
+    log, book = _attempt_log(3600, rpm=120, tpm=200_000)
     assert 0.98 * 60 * 120 <= len(log) <= 1.02 * 60 * 120
     assert _most_in_a_minute(book) <= 1.02 * 200_000 + 2012
 
@@ -119,7 +122,7 @@ def test_an_hour_of_both() -> None:
 def test_no_minute_has_more_than_the_limits(
     rpm: float, tpm: float, slots: int, failing: float, seed: int
 ) -> None:
-    log, book = _sent(200, rpm=rpm, tpm=tpm, slots=slots, failing=failing, seed=seed)
+    log, book = _attempt_log(200, rpm=rpm, tpm=tpm, slots=slots, failing=failing, seed=seed)
     assert _most_in_a_minute([(at, 1) for at, _ in log]) <= 1.02 * rpm + 1
     assert _most_in_a_minute(book) <= 1.02 * tpm + 2012
 
@@ -128,8 +131,8 @@ class _Limit(Protocol):
     def ask(self, now: float, amount: int) -> tuple[bool, int, float]: ...
 
 
-class _Fixed:
-    """So much from each full minute to the next."""
+class _FixedWindowServer:
+    """A server with a limit for each full minute."""
 
     def __init__(self, limit: int, minute: float = 60) -> None:
         self._limit, self._minute = limit, minute
@@ -139,13 +142,13 @@ class _Fixed:
         begun = now // self._minute
         if begun != self._begun:
             self._begun, self._used = begun, 0
-        welcome = self._used + amount <= self._limit
-        self._used += amount * welcome
-        return welcome, self._limit - self._used, (begun + 1) * self._minute - now
+        accepted = self._used + amount <= self._limit
+        self._used += amount * accepted
+        return accepted, self._limit - self._used, (begun + 1) * self._minute - now
 
 
-class _TokenBucket:
-    """A bucket that fills up in a minute; its reset is the time until it is full."""
+class _TokenBucketServer:
+    """A server with a bucket that fills in a minute; its reset is the time until it is full."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._level, self._at = limit, float(limit), 0.0
@@ -153,43 +156,47 @@ class _TokenBucket:
     def ask(self, now: float, amount: int) -> tuple[bool, int, float]:
         more = (now - self._at) * self._limit / 60
         self._level, self._at = min(self._limit, self._level + more), now
-        welcome = self._level >= amount
-        self._level -= amount * welcome
-        return welcome, int(self._level), (self._limit - self._level) / self._limit * 60
+        accepted = self._level >= amount
+        self._level -= amount * accepted
+        return accepted, int(self._level), (self._limit - self._level) / self._limit * 60
 
 
-def _ask_for(
-    seconds: float, slow: bool, requests: _Limit | None, tokens: _Limit | None, told: int | None
+def _run_against(
+    seconds: float,
+    slow: bool,
+    requests: _Limit | None,
+    tokens: _Limit | None,
+    announced: int | None,
 ) -> tuple[int, int, int]:
-    """Requests answered, tokens reserved by them, and requests turned away by such a server."""
+    """The requests answered, the tokens they reserved, and the requests throttled."""
     rng = random.Random(2)
-    good = reserved = bad = 0
+    answered = reserved = throttled = 0
 
     async def main(clock: virtual_time.Clock) -> None:
-        nonlocal good, reserved, bad
+        nonlocal answered, reserved, throttled
         limiter = RateLimiter(64, clock=clock)
         stop = asyncio.Event()
 
         async def caller() -> None:
-            nonlocal good, reserved, bad
+            nonlocal answered, reserved, throttled
             while True:
                 size = sum(_large(rng)[:2])
                 permit = await limiter.acquire(size, stop)
-                said: dict[str, float | None] = {}
-                welcome = True
+                quota_fields: dict[str, float | None] = {}
+                accepted = True
                 for limit, amount, kind in ((requests, 1, "requests"), (tokens, size, "tokens")):
                     if limit is not None:
-                        welcome, remaining, reset = limit.ask(clock(), amount)
-                        said |= {f"remaining_{kind}": remaining, f"reset_{kind}_s": reset}
-                        said[f"limit_{kind}"] = told
+                        accepted, remaining, reset = limit.ask(clock(), amount)
+                        quota_fields |= {f"remaining_{kind}": remaining, f"reset_{kind}_s": reset}
+                        quota_fields[f"limit_{kind}"] = announced
                 await asyncio.sleep(rng.uniform(2, 8) if slow else rng.uniform(0.1, 0.4))
-                quota = ServerQuota(**said)  # type: ignore[arg-type]
-                permit.complete(throttled=not welcome, retry_after_s=None, quota=quota)
+                quota = ServerQuota(**quota_fields)  # type: ignore[arg-type]
+                permit.complete(throttled=not accepted, retry_after_s=None, quota=quota)
                 permit.release()
-                good += welcome
-                reserved += size * welcome
-                bad += not welcome
-                if not welcome:
+                answered += accepted
+                reserved += size * accepted
+                throttled += not accepted
+                if not accepted:
                     await asyncio.sleep(1)
 
         callers = [asyncio.ensure_future(caller()) for _ in range(128)]
@@ -199,27 +206,29 @@ def _ask_for(
         await asyncio.gather(*callers, return_exceptions=True)
 
     virtual_time.run(main)
-    return good, reserved, bad
+    return answered, reserved, throttled
 
 
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize("kind", [_Fixed, _TokenBucket])
+@pytest.mark.parametrize("kind", [_FixedWindowServer, _TokenBucketServer])
 def test_a_limit_that_a_server_announces_is_waited_for(
-    kind: type[_Fixed | _TokenBucket], named: bool, slow: bool
+    kind: type[_FixedWindowServer | _TokenBucketServer], named: bool, slow: bool
 ) -> None:
-    good, _, bad = _ask_for(600, slow, kind(500), None, 500 if named else None)
-    assert bad == 0
-    assert good >= 0.95 * 10 * 500
-    _, reserved, bad = _ask_for(600, slow, None, kind(200_000), 200_000 if named else None)
-    assert bad == 0
+    answered, _, throttled = _run_against(600, slow, kind(500), None, 500 if named else None)
+    assert throttled == 0
+    assert answered >= 0.95 * 10 * 500
+    _, reserved, throttled = _run_against(
+        600, slow, None, kind(200_000), 200_000 if named else None
+    )
+    assert throttled == 0
     assert reserved >= 0.95 * 10 * 200_000
 
 
 def test_a_reset_in_an_hour_is_looked_at_every_minute() -> None:
-    good, _, bad = _ask_for(7200, False, _Fixed(3000, 3600), None, 3000)
-    assert good >= 2 * 3000
-    assert bad <= 120
+    answered, _, throttled = _run_against(7200, False, _FixedWindowServer(3000, 3600), None, 3000)
+    assert answered >= 2 * 3000
+    assert throttled <= 120
 
 
 def test_the_servers_silence_is_no_limit() -> None:

@@ -92,7 +92,7 @@ def test_what_waits_for_a_limit_is_no_more_than_the_slots(late: bool) -> None:
 
 
 def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> None:
-    kept: list[list[tuple[int, int]]] = []
+    saved_batches: list[list[tuple[int, int]]] = []
     seen: list[int] = []
     most = under_way = 0
 
@@ -111,18 +111,18 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
         await asyncio.sleep(5)
         # Not kept until now: its slots are still taken.
         under_way -= len(batch)
-        kept.append(list(batch))
+        saved_batches.append(list(batch))
 
     async def main(clock: virtual_time.Clock) -> None:
         async for number, result in calls.stream_calls(_counted(40, []), send, 8, save=save):
             assert number == result
-            assert (number, number) in kept[-1]
+            assert (number, number) in saved_batches[-1]
             seen.append(number)
 
     virtual_time.run(main)
     assert sorted(seen) == list(range(40))
-    assert [number for batch in kept for number, _ in batch] == seen
-    assert [len(batch) for batch in kept] == [8] * 5
+    assert [number for batch in saved_batches for number, _ in batch] == seen
+    assert [len(batch) for batch in saved_batches] == [8] * 5
     assert most == 8
 
 
@@ -308,8 +308,8 @@ def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
         asyncio.run(drain(broken()))
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
+@pytest.mark.parametrize("saving", [False, True])
+def test_what_came_in_with_an_exception_is_not_lost(saving: bool) -> None:
     pulled: list[int] = []
     stored: list[int] = []
 
@@ -326,14 +326,14 @@ def test_what_came_in_with_an_exception_is_not_lost(kept: bool) -> None:
     keys = []
 
     async def main() -> None:
-        stream = calls.stream_calls(_counted(100, pulled), send, 4, save=save if kept else None)
+        stream = calls.stream_calls(_counted(100, pulled), send, 4, save=save if saving else None)
         async for key, _ in stream:
             keys.append(key)
 
     with pytest.raises(LookupError, match="zero"):
         asyncio.run(main())
     assert keys == [1, 2, 3]
-    assert stored == (keys if kept else [])
+    assert stored == (keys if saving else [])
     # And nothing more is sent.
     assert pulled == [0, 1, 2, 3]
 

@@ -29,38 +29,38 @@ async def _settle() -> None:
 def test_slots_are_never_more_than_the_ceiling(
     ceiling: int, calls: list[tuple[float, float, bool, bool]]
 ) -> None:
-    """Calls take a while, are kept a while, are turned away, or are cancelled at any time."""
+    """Calls take time, are saved for some time, are throttled, or are cancelled at any time."""
 
     async def main(clock: virtual_time.Clock) -> None:
         limiter = RateLimiter(ceiling, rpm=300, tpm=30_000, clock=clock)
         stop = asyncio.Event()
-        held = 0
+        slots_taken = 0
 
-        async def call(takes: float, kept: float, throttled: bool) -> None:
-            nonlocal held
+        async def call(latency_s: float, saving_s: float, throttled: bool) -> None:
+            nonlocal slots_taken
             permit = await limiter.acquire(100, stop)
-            held += 1
-            assert held <= ceiling
+            slots_taken += 1
+            assert slots_taken <= ceiling
             try:
-                await asyncio.sleep(takes)
+                await asyncio.sleep(latency_s)
                 permit.complete(
                     used_tokens=50, throttled=throttled, retry_after_s=0.5 if throttled else None
                 )
-                await asyncio.sleep(kept)
+                await asyncio.sleep(saving_s)
             finally:
-                held -= 1
+                slots_taken -= 1
                 permit.release()
                 permit.release()
 
         tasks = []
-        for takes, kept, throttled, cancelled in calls:
-            tasks.append(asyncio.ensure_future(call(takes, kept, throttled)))
+        for latency_s, saving_s, throttled, cancelled in calls:
+            tasks.append(asyncio.ensure_future(call(latency_s, saving_s, throttled)))
             if cancelled:
-                asyncio.get_running_loop().call_later(takes + kept / 2, tasks[-1].cancel)
+                asyncio.get_running_loop().call_later(latency_s + saving_s / 2, tasks[-1].cancel)
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             assert outcome is None or isinstance(outcome, asyncio.CancelledError)
         # Every slot came back, and nobody is left behind.
-        assert held == 0
+        assert slots_taken == 0
         assert limiter._slots_taken == limiter._in_flight == limiter._tokens_in_flight == 0
         assert len(asyncio.all_tasks()) == 1
 

@@ -1,4 +1,4 @@
-"""Attempts at one call: how many, and what is waited between them."""
+"""Retries of one call: the number of attempts, and the pauses between them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.helpers import virtual_time
 ANSWER = Answer("{}", 0.0, None)
 
 
-class _Watched(Call):
-    """Notes its pauses, and the slots that are held in the middle of each."""
+class _RecordingCall(Call):
+    """Records its pauses, and the slots taken in the middle of each."""
 
     def __init__(self, limiter: RateLimiter) -> None:
         super().__init__(limiter, asyncio.Event())
@@ -35,13 +35,13 @@ class _Watched(Call):
         await super().sleep(seconds)
 
 
-def _retried(
+def _outcome_of(
     outcomes: Callable[[], object] | list[object], **options: float
 ) -> tuple[object, list[float], list[int]]:
-    """What comes of a call whose attempts end so, its pauses, and the slots held during them."""
+    """The outcome of a call whose attempts end like this, its pauses, and the slots taken then."""
     following = outcomes if callable(outcomes) else iter(outcomes).__next__
     settings: dict[str, Any] = {"max_attempts": 8, "backoff_s": 0.5} | options
-    call = _Watched(RateLimiter(4))
+    call = _RecordingCall(RateLimiter(4))
 
     async def attempt() -> Answer | Failure:
         (await call.begin_attempt()).complete()
@@ -58,40 +58,42 @@ def _retried(
 
 
 def test_backoff_doubles_with_jitter_and_stops_growing() -> None:
-    outcome, pauses, held = _retried([retries.RetryableError("no", 500)] * 12, max_attempts=12)
+    outcome, pauses, slots_taken = _outcome_of(
+        [retries.RetryableError("no", 500)] * 12, max_attempts=12
+    )
     assert outcome == Failure("no", 500, attempts=12)
     caps = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
     assert len(pauses) == len(caps)
     assert all(cap / 2 <= pause <= cap for pause, cap in zip(pauses, caps, strict=True))
-    assert held == [0] * len(pauses)
+    assert slots_taken == [0] * len(pauses)
 
 
 def test_at_least_what_the_server_asked_for_is_waited() -> None:
-    outcome, pauses, _ = _retried([retries.RetryableError("slow down", 429, 7.0), ANSWER])
+    outcome, pauses, _ = _outcome_of([retries.RetryableError("slow down", 429, 7.0), ANSWER])
     assert outcome is ANSWER
     assert 7.0 <= pauses[0] <= 7.7
-    _, pauses, _ = _retried([retries.RetryableError("slow down", 429, 0.0), ANSWER])
+    _, pauses, _ = _outcome_of([retries.RetryableError("slow down", 429, 0.0), ANSWER])
     assert 0.25 <= pauses[0] <= 0.5
 
 
 def test_a_server_that_asks_for_hours_is_not_waited_for() -> None:
-    outcome, pauses, _ = _retried([retries.RetryableError("tomorrow", 429, 86_400.0), ANSWER])
+    outcome, pauses, _ = _outcome_of([retries.RetryableError("tomorrow", 429, 86_400.0), ANSWER])
     assert outcome == Failure("tomorrow", 429, attempts=1)
     assert pauses == []
 
 
 def test_a_storm_of_two_minutes_uses_no_attempts_up() -> None:
     storm = [retries.RetryableError("slow down", 429, 2.0)] * 50
-    outcome, pauses, _ = _retried([*storm, ANSWER])
+    outcome, pauses, _ = _outcome_of([*storm, ANSWER])
     assert outcome is ANSWER
     assert len(pauses) == 50
     # What fails otherwise meanwhile counts, and alone.
-    outcome, _, _ = _retried([*storm, *[retries.RetryableError("no", 500)] * 9], max_attempts=3)
+    outcome, _, _ = _outcome_of([*storm, *[retries.RetryableError("no", 500)] * 9], max_attempts=3)
     assert outcome == Failure("no", 500, attempts=53)
 
 
 def test_a_storm_that_does_not_end_fails_the_call() -> None:
-    outcome, pauses, _ = _retried(lambda: retries.RetryableError("slow down", 429, 2.0))
+    outcome, pauses, _ = _outcome_of(lambda: retries.RetryableError("slow down", 429, 2.0))
     assert isinstance(outcome, Failure)
     assert (outcome.message, outcome.status_code) == ("slow down", 429)
     assert outcome.attempts == len(pauses) + 1
@@ -100,23 +102,23 @@ def test_a_storm_that_does_not_end_fails_the_call() -> None:
 
 
 def test_one_refusal_after_another_all_day_is_given_up_by_number() -> None:
-    outcome, pauses, _ = _retried(lambda: retries.RetryableError("slow down", 429, 300.0))
+    outcome, pauses, _ = _outcome_of(lambda: retries.RetryableError("slow down", 429, 300.0))
     # The first of them is free.
     assert outcome == Failure("slow down", 429, attempts=9)
     assert len(pauses) == 8
 
 
 def test_a_final_failure_says_how_many_attempts_it_took() -> None:
-    outcome, _, _ = _retried([retries.RetryableError("no", 500), Failure("bad", 400)])
+    outcome, _, _ = _outcome_of([retries.RetryableError("no", 500), Failure("bad", 400)])
     assert outcome == Failure("bad", 400, attempts=2)
 
 
 def test_another_exception_is_not_retried() -> None:
     for before in ([], [retries.RetryableError("no", 500)]):
         with pytest.raises(ZeroDivisionError):
-            _retried([*before, ZeroDivisionError(), ANSWER])
+            _outcome_of([*before, ZeroDivisionError(), ANSWER])
 
 
 def test_a_first_attempt_that_succeeds_needs_no_tenacity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tenacity", None)
-    assert _retried([ANSWER])[0] is ANSWER
+    assert _outcome_of([ANSWER])[0] is ANSWER

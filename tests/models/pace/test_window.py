@@ -1,4 +1,4 @@
-"""The window of attempts in flight, against servers that are simulated in virtual time."""
+"""The concurrency window, against servers that are simulated in virtual time."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Behaviour = Callable[[int, float, random.Random], tuple[bool, float]]
 
 
 @dataclass
-class Seen:
+class ServerLog:
     good: int = 0
     throttled: int = 0
     most: int = 0
     windows: list[int] = field(default_factory=list)
 
 
-def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> Seen:
-    """What a server sees of many calls that are made again after a 429 and its Retry-After of 1 s.
+def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> ServerLog:
+    """What a server sees of many calls that are retried after a 429 and its Retry-After of 1 s.
 
-    The window is looked at once a second.
+    The window is recorded once a second.
     """
-    seen = Seen()
+    log = ServerLog()
     rng = random.Random(1)
 
     async def main(clock: virtual_time.Clock) -> None:
@@ -46,27 +46,27 @@ def _simulate(behave: Behaviour, seconds: int, ceiling: int = 256) -> Seen:
             while True:
                 permit = await limiter.acquire(0, stop)
                 in_flight += 1
-                seen.most = max(seen.most, in_flight)
+                log.most = max(log.most, in_flight)
                 answered, latency = behave(in_flight, clock() - started, rng)
                 await asyncio.sleep(latency)
                 in_flight -= 1
                 permit.complete(throttled=not answered, retry_after_s=None if answered else 1.0)
                 permit.release()
-                seen.good += answered
-                seen.throttled += not answered
+                log.good += answered
+                log.throttled += not answered
                 if not answered:
                     await asyncio.sleep(rng.uniform(1.0, 1.1))
 
         callers = [asyncio.ensure_future(caller()) for _ in range(3 * ceiling)]
         for _ in range(seconds):
             await asyncio.sleep(1)
-            seen.windows.append(limiter.window_size)
+            log.windows.append(limiter.window_size)
         for task in callers:
             task.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
 
     virtual_time.run(main)
-    return seen
+    return log
 
 
 def _latency(rng: random.Random) -> float:
@@ -74,33 +74,33 @@ def _latency(rng: random.Random) -> float:
 
 
 def test_it_grows_to_the_ceiling_where_that_helps_and_not_above() -> None:
-    seen = _simulate(lambda n, t, rng: (True, _latency(rng)), 10)
-    assert seen.windows[0] > 32
-    assert seen.windows[3:] == [256] * 7
-    assert seen.most == 256
-    assert seen.good > 0.9 * 10 * 256 / 0.2
+    log = _simulate(lambda n, t, rng: (True, _latency(rng)), 10)
+    assert log.windows[0] > 32
+    assert log.windows[3:] == [256] * 7
+    assert log.most == 256
+    assert log.good > 0.9 * 10 * 256 / 0.2
 
 
 def test_it_holds_where_growing_does_not_help() -> None:
     # Forty at a time; the others wait in the server's queue.
-    seen = _simulate(lambda n, t, rng: (True, max(0.2, n / 200) * rng.uniform(0.8, 1.2)), 60, 1024)
+    log = _simulate(lambda n, t, rng: (True, max(0.2, n / 200) * rng.uniform(0.8, 1.2)), 60, 1024)
     # One doubling too many is not known to be before it has been tried.
-    assert max(seen.windows[3:]) < 256
-    assert seen.good > 0.95 * 60 * 200
+    assert max(log.windows[3:]) < 256
+    assert log.good > 0.95 * 60 * 200
 
 
 def test_a_server_of_so_many_places_is_filled_without_many_refusals() -> None:
     places = 100
-    seen = _simulate(lambda n, t, rng: (n <= places, _latency(rng) if n <= places else 0.005), 60)
-    assert seen.good > 0.9 * 60 * places / 0.2
-    assert seen.throttled < 0.1 * seen.good
+    log = _simulate(lambda n, t, rng: (n <= places, _latency(rng) if n <= places else 0.005), 60)
+    assert log.good > 0.9 * 60 * places / 0.2
+    assert log.throttled < 0.1 * log.good
 
 
 @pytest.mark.parametrize("ceiling", [8, 32, 256])
 def test_a_tenth_turned_away_at_random_costs_next_to_nothing(ceiling: int) -> None:
-    seen = _simulate(lambda n, t, rng: (rng.random() > 0.1, _latency(rng)), 60, ceiling)
+    log = _simulate(lambda n, t, rng: (rng.random() > 0.1, _latency(rng)), 60, ceiling)
     # A tenth of the attempts bring nothing, which nobody can help.
-    assert seen.good > 0.85 * 0.9 * 60 * ceiling / 0.2
+    assert log.good > 0.85 * 0.9 * 60 * ceiling / 0.2
 
 
 def test_a_storm_halves_it_once_and_is_waited_out_by_all() -> None:
@@ -108,14 +108,14 @@ def test_a_storm_halves_it_once_and_is_waited_out_by_all() -> None:
         storm = 5 <= time < 35
         return not storm, 0.005 if storm else _latency(rng)
 
-    seen = _simulate(behave, 60)
-    assert seen.windows[3] == 256
+    log = _simulate(behave, 60)
+    assert log.windows[3] == 256
     # One probe of the few a second, not one of everything that waits.
-    assert seen.throttled < 256 + 31 * 0.1 * 256
+    assert log.throttled < 256 + 31 * 0.1 * 256
     # Afterwards at half at once, and at the ceiling soon.
-    assert seen.windows[38] > 100
-    assert seen.windows[-1] == 256
-    assert seen.good > 0.9 * 28 * 256 / 0.2
+    assert log.windows[38] > 100
+    assert log.windows[-1] == 256
+    assert log.good > 0.9 * 28 * 256 / 0.2
 
 
 def test_attempts_sent_before_a_cut_do_not_cut_again() -> None:
