@@ -8,7 +8,7 @@
     ├── DataError                 a corpus or a file of one's own
     │   ├── CorpusFormatError     a line that the format does not allow (file and line)
     │   ├── ChecksumError         a file that is not the pinned one
-    │   ├── DownloadError         a file that could not be fetched
+    │   ├── DownloadError         a file that could not be downloaded
     │   └── TranslationError      a translation that is missing or not of this text
     ├── PromptError               what builds a prompt
     │   ├── SchemaError           a schema file that is not guideline dataclasses
@@ -64,7 +64,7 @@ class ChecksumError(DataError):
 
 
 class DownloadError(DataError):
-    """A file could not be fetched."""
+    """A file could not be downloaded."""
 
 
 class TranslationError(DataError):

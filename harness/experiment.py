@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from harness.data.formats import OwnFormat
 from harness.errors import ExperimentError, UsageError, unknown
 from harness.local.checkpoints import local_name
 from harness.models import settings_for
@@ -39,7 +40,7 @@ class DatasetEntry(Section):
     sample: int | None = Field(default=None, ge=1)
     seed: int = 0
     path: str | None = None
-    format: Literal["jsonl", "conll"] | None = None
+    format: OwnFormat | None = None
     labels: Mapping[str, str] | None = None
     # Called `schema` in the file; that name is taken on a pydantic model.
     schema_: str | None = Field(default=None, alias="schema")

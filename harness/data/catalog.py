@@ -1,4 +1,4 @@
-"""The catalogue (``catalog.toml``), and datasets of one's own beside it."""
+"""The catalogue (``catalog.toml``), and users' own datasets."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 from harness.data.dataset import SPLITS, Dataset, Language
 from harness.data.download import PinnedFile
+from harness.data.formats import FORMATS, OWN_FORMATS
 from harness.errors import UnknownNameError, UsageError, unknown
 
 _HERE = Path(__file__).resolve().parent
-FORMATS = ("conll", "jsonl")
-# A tag of one's own data mapped to one of these is read as O.
+# A tag that users map to one of these is read as O.
 _LEFT_OUT = ("", "O")
 _NEWS = {"Person", "Organization", "Location"}
 
 
 @lru_cache(maxsize=1)
 def catalog() -> Mapping[str, Dataset]:
-    """Every dataset that has a name, by that name."""
+    """The datasets of the catalogue by name."""
     document = tomllib.loads((_HERE / "catalog.toml").read_text("utf-8"))
     codes = _codes(document)
     return MappingProxyType(
@@ -32,7 +32,7 @@ def catalog() -> Mapping[str, Dataset]:
 
 
 def _codes(document: Mapping[str, Any]) -> dict[str, str]:
-    """NLLB codes by the names that the catalogue's languages have, and by ISO 639-3 (``por``)."""
+    """NLLB-200 codes by the catalogue's names of languages, and by ISO 639-3 code (``por``)."""
     named = {
         code: row["nllb"]
         for entry in document.values()
@@ -42,7 +42,7 @@ def _codes(document: Mapping[str, Any]) -> dict[str, str]:
     scripts: dict[str, set[str]] = {}
     for code in named.values():
         scripts.setdefault(code[:3], set()).add(code)
-    # A language that the catalogue has in two scripts (zho) is no name for either.
+    # The code of a language that the catalogue has in two scripts (zho) is ambiguous.
     return {**{iso: min(full) for iso, full in scripts.items() if len(full) == 1}, **named}
 
 
@@ -51,7 +51,7 @@ def _dataset(name: str, entry: dict[str, Any], codes: Mapping[str, str]) -> Data
     return Dataset(
         name=name,
         title=entry["title"],
-        format=entry["format"],
+        format=_known_format(name, entry["format"]),
         schema=entry["schema"],
         labels=MappingProxyType(entry["labels"]),
         layout=entry["layout"],
@@ -69,13 +69,19 @@ def _dataset(name: str, entry: dict[str, Any], codes: Mapping[str, str]) -> Data
     )
 
 
+def _known_format(name: str, format: str) -> str:  # noqa: A002
+    if format not in FORMATS:
+        raise UnknownNameError(f"Dataset '{name}': " + unknown("format", format, FORMATS))
+    return format
+
+
 def _language(code: str, row: dict[str, Any], entry: dict[str, Any]) -> Language:
     names = entry.get("splits", {})
-    both = {**entry, **row}
+    merged = {**entry, **row}
     pinned = {
         split: PinnedFile(
-            repository=both["repository"],
-            commit=both["commit"],
+            repository=merged["repository"],
+            commit=merged["commit"],
             path=entry["path"].format(language=code, split=names.get(split, split)),
             **row[split],
         )
@@ -83,7 +89,7 @@ def _language(code: str, row: dict[str, Any], entry: dict[str, Any]) -> Language
         if split in row
     }
     return Language(
-        code, row["name"], both["licence"], both["citation"], row.get("english"), pinned
+        code, row["name"], merged["licence"], merged["citation"], row.get("english"), pinned
     )
 
 
@@ -96,33 +102,34 @@ def resolve(
     schema: str | None = None,
     languages: Sequence[str] | None = None,
 ) -> Dataset:
-    """A dataset of the catalogue by its name, or data of one's own.
+    """A dataset of the catalogue by its name, or a user's own data by ``path``.
 
-    One's own has a ``path`` (in which ``{language}`` and ``{split}`` stand for what is asked for,
-    where there are several files), a ``format`` (``jsonl`` or ``conll``; without one, the file's
-    ending says it), and ``labels``, a map from its tags to the classes of its ``schema``. A tag
-    mapped to ``"O"`` (or ``""``) is left out of the gold; a tag that is not in the map is an error
-    when the file is read. ``languages`` names the languages of a file that does not; without it
-    they are those that the file, or the files' names, give, else ``und``. The schema may be left
-    out where the classes are those of news text (Person, Organization, Location).
+    Own data needs a ``path``, in which ``{language}`` and ``{split}`` are placeholders if there are
+    several files, and ``labels``, a map from its tags to the classes of its ``schema``. Without a
+    ``format`` (``jsonl`` or ``conll``) the suffix of the file's name decides. A tag mapped to
+    ``"O"`` (or ``""``) is left out of the gold; a tag that is not in the map is an error when the
+    file is read. ``languages`` names the languages of a file that does not name them; without it
+    they come from the file or from the names of the files, and are ``und`` if neither has them.
+    The schema may be left out if the classes are those of news text (Person, Organization,
+    Location).
 
     For a name of the catalogue, ``schema`` replaces its schema and ``languages`` is not needed.
 
     Raises:
         UnknownNameError: no dataset has that name.
-        UsageError: a key that one's own data needs is missing, or one that it has not is given.
+        UsageError: own data lacks a key, or a dataset of the catalogue is given one of own data.
     """
     known = catalog()
     if path is None:
         return _named(name, format=format, labels=labels, schema=schema)
-    own = str(Path(path).expanduser())
+    layout = str(Path(path).expanduser())
     if format is None:
-        ending = Path(own).suffix.lstrip(".")
-        if ending not in FORMATS:
-            raise UsageError(f"Dataset '{name}': give `format`: {' or '.join(FORMATS)}.")
-        format = ending  # noqa: A001
-    if format not in FORMATS:
-        raise UnknownNameError(f"Dataset '{name}': " + unknown("format", format, FORMATS))
+        suffix = Path(layout).suffix.lstrip(".")
+        if suffix not in OWN_FORMATS:
+            raise UsageError(f"Dataset '{name}': give `format`: {' or '.join(OWN_FORMATS)}.")
+        format = suffix  # noqa: A001
+    if format not in OWN_FORMATS:
+        raise UnknownNameError(f"Dataset '{name}': " + unknown("format", format, OWN_FORMATS))
     if not labels:
         raise UsageError(
             f"Dataset '{name}': give `labels`, a map from the file's tags to the classes of the "
@@ -142,10 +149,10 @@ def resolve(
         format=format,
         schema=schema,
         labels=MappingProxyType(classes),
-        layout=own,
+        layout=layout,
         ignored=frozenset(tag for tag, cls in labels.items() if cls in _LEFT_OUT),
         codes=known["demo"].codes,
-        declared=tuple(languages or ()),
+        given_languages=tuple(languages or ()),
     )
 
 

@@ -1,4 +1,4 @@
-"""What ``harness ls datasets`` and ``harness check datasets`` print, as plain rows."""
+"""The rows that ``harness ls datasets`` and ``harness check datasets`` print."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.data import download
 from harness.data.catalog import catalog, resolve
 from harness.data.dataset import Dataset
+from harness.data.download import FileCopy
 from harness.data.loading import load_examples
 from harness.disk import sha256_of
 from harness.errors import HarnessError
@@ -21,9 +22,9 @@ from harness.records import Example
 class LanguageRow:
     """One dataset and language: what ``harness ls datasets`` shows.
 
-    ``where`` has, for every split, ``local`` (a folder of one's own), ``cache`` (downloaded),
-    ``packaged`` (ships with the program), ``remote`` (fetched when it is asked for) or
-    ``missing`` (not in the folder that was given).
+    ``where`` has, for every split, ``local`` (in a user's folder), ``cache`` (downloaded),
+    ``packaged`` (part of the program), ``remote`` (downloaded when it is needed) or
+    ``missing`` (not in the given folder).
     """
 
     dataset: str
@@ -37,24 +38,25 @@ class LanguageRow:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One file of a dataset, read whole: what ``harness check datasets`` shows.
+    """One file of a dataset: what ``harness check datasets`` shows.
 
     ``checksum`` is ``ok``, ``differs`` (from the pinned file) or ``unpinned``. ``tokens`` counts
-    token lines, or words where the file has no tokens; ``entities`` gold mentions by class and
-    ``left_out`` those that are no gold: mentions of excluded labels, and tags read as O (by full
-    tag). ``no_entity`` counts sentences without gold. ``oddities`` has
+    token lines, or words where the file has no tokens. ``entities`` counts gold mentions by class.
+    ``left_out`` counts, by label, mentions that are not gold: those of excluded labels, and those
+    whose tags were read as O. ``no_entity`` counts sentences without gold. ``oddities`` has
 
     * ``orphan_i``: an I- after O or at a sentence's start; ``type_change``: an I- after another
       label. Either starts a new span.
     * ``unknown_tags``: tags whose label the dataset does not know, read as O
-    * ``empty_tokens``, and ``empty_mentions`` that had no other tokens and are dropped
+    * ``empty_tokens``: tokens of spaces only; ``empty_mentions``: mentions of such tokens only,
+      which are dropped
     * ``spaced_tokens``: tokens with a space inside
-    * ``duplicate_sentences``: texts that stand earlier in the file already
+    * ``duplicate_sentences``: sentences whose text occurs earlier in the file
     * ``non_nfc_gold``: gold mentions that Unicode normalisation would change
-    * ``duplicate_ids``: sentences whose id stands earlier in the file already
+    * ``duplicate_ids``: sentences whose id occurs earlier in the file
 
-    ``ceiling`` is what the caller's measure made of the examples. ``error`` is set, and nothing is
-    counted, where the file could not be read.
+    ``ceiling`` is the value of the caller's function for the examples. If the file could not be
+    read, ``error`` has the message and nothing is counted.
     """
 
     dataset: str
@@ -79,7 +81,7 @@ class FileReport:
 
 
 def describe(data_dir: Path | str | None = None) -> list[LanguageRow]:
-    """A row for every dataset and language of the catalogue, in its order."""
+    """A row for every dataset and language, in the order of the catalogue."""
     rows = []
     absent = "remote" if data_dir is None else "missing"
     names = {
@@ -89,9 +91,9 @@ def describe(data_dir: Path | str | None = None) -> list[LanguageRow]:
         if (nllb := dataset.nllb_code(code))
     }
     for dataset in catalog().values():
-        for language, splits in _splits(dataset).items():
+        for language, splits in _splits_by_language(dataset).items():
             row = dataset.table.get(language)
-            found = {split: _existing_copy(dataset, language, split, data_dir) for split in splits}
+            copies = {split: _existing_copy(dataset, language, split, data_dir) for split in splits}
             rows.append(
                 LanguageRow(
                     dataset=dataset.name,
@@ -99,7 +101,7 @@ def describe(data_dir: Path | str | None = None) -> list[LanguageRow]:
                     name=row.name
                     if row
                     else names.get(dataset.nllb_code(language) or "", language),
-                    where={split: there[1] if there else absent for split, there in found.items()},
+                    where={split: c.origin if c else absent for split, c in copies.items()},
                     nllb=dataset.nllb_code(language),
                     licence=row.licence if row else dataset.licence,
                     citation=row.citation if row else dataset.citation,
@@ -115,15 +117,15 @@ def check(
     fetch: bool = False,
     ceiling: Callable[[Sequence[Example]], float] | None = None,
 ) -> Iterator[FileReport]:
-    """Read every file of the named datasets (all, where none is named) that is there already.
+    """Read every existing file of the named datasets, or of all.
 
-    With ``fetch``, files that are not there are downloaded first. ``ceiling`` is called with the
-    examples of each file, and its value reported. A file that cannot be read is reported with its
-    error, and the next one is read.
+    With ``fetch``, missing files are downloaded first. ``ceiling`` is called with the examples of
+    each file, and its value is reported. A file that cannot be read is reported with its error,
+    and does not stop the check.
 
     Raises:
         UnknownNameError: no dataset has that name.
-        DataError: the languages of one's own file could not be read, or a download failed.
+        DataError: the languages of a user's own file could not be read, or a download failed.
     """
     datasets = [resolve(n) if isinstance(n, str) else n for n in names] or catalog().values()
     return _reports(datasets, data_dir, fetch, ceiling)
@@ -136,44 +138,44 @@ def _reports(
     ceiling: Callable[[Sequence[Example]], float] | None,
 ) -> Iterator[FileReport]:
     for dataset in datasets:
-        for language, splits in _splits(dataset).items():
+        for language, splits in _splits_by_language(dataset).items():
             for split in splits:
                 if fetch:
                     dataset.path(language, split, data_dir=data_dir)
-                there = _existing_copy(dataset, language, split, data_dir)
-                if there is not None:
-                    yield _report(dataset, language, split, there, data_dir, ceiling)
+                copy = _existing_copy(dataset, language, split, data_dir)
+                if copy is not None:
+                    yield _report(dataset, language, split, copy, data_dir, ceiling)
 
 
-def _splits(dataset: Dataset) -> dict[str, list[str]]:
-    """The splits that every language of a dataset has."""
-    found: dict[str, list[str]] = {}
+def _splits_by_language(dataset: Dataset) -> dict[str, list[str]]:
+    """The splits of each language of a dataset."""
+    splits: dict[str, list[str]] = {}
     for split in dataset.splits:
         for language in dataset.languages(split):
-            found.setdefault(language, []).append(split)
-    return {code: found[code] for code in (dataset.table or sorted(found)) if code in found}
+            splits.setdefault(language, []).append(split)
+    return {code: splits[code] for code in (dataset.table or sorted(splits)) if code in splits}
 
 
 def _existing_copy(
     dataset: Dataset, language: str, split: str, data_dir: Path | str | None
-) -> tuple[Path, str] | None:
-    """Where a file lies already, and in what."""
+) -> FileCopy | None:
+    """The copy of a file that is used, if there is one."""
     if dataset.table:
         pinned = dataset.table[language].files[split]
         return download.existing_copy(pinned, dataset.relative_path(language, split), data_dir)
     path = dataset.path(language, split)
-    return path, "packaged" if dataset.name in catalog() else "local"
+    return FileCopy(path, "packaged" if dataset.name in catalog() else "local")
 
 
 def _report(
     dataset: Dataset,
     language: str,
     split: str,
-    there: tuple[Path, str],
+    copy: FileCopy,
     data_dir: Path | str | None,
     ceiling: Callable[[Sequence[Example]], float] | None,
 ) -> FileReport:
-    path, where = there
+    path, where = copy
     checksum = "unpinned"
     try:
         if dataset.table:
@@ -183,12 +185,11 @@ def _report(
         examples = load_examples(dataset, language, split, data_dir=data_dir)
         value = ceiling(examples) if ceiling is not None else None
     except (OSError, HarnessError) as error:
-        what = str(error)
-        return FileReport(dataset.name, language, split, path, where, checksum, error=what)
+        return FileReport(dataset.name, language, split, path, where, checksum, error=str(error))
     sentences = dataset.sentences(language, split, corpus)
     own_ids = [s.id for s in sentences if s.id is not None]
     known = {*dataset.labels, *dataset.excluded, *dataset.ignored}
-    found = Counter(a.type for e in examples for a in e.gold)
+    entities = Counter(a.type for e in examples for a in e.gold)
     left_out = Counter(m.label for s in sentences for m in s.mentions)
     left_out.update({tag[2:]: n for tag, n in corpus.read_as_o.items() if tag[0] == "B"})
     return FileReport(
@@ -200,7 +201,7 @@ def _report(
         checksum,
         sentences=len(sentences),
         tokens=sum(len(s.tokens) or len(s.text.split()) for s in sentences),
-        entities={cls: found[cls] for cls in dict.fromkeys(dataset.labels.values())},
+        entities={cls: entities[cls] for cls in dict.fromkeys(dataset.labels.values())},
         left_out={label: n for label, n in left_out.items() if label not in dataset.labels},
         no_entity=sum(not e.gold for e in examples),
         oddities={

@@ -35,7 +35,7 @@ _TAG = re.compile(r"O|[BI]-\S(.*\S)?")
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class Columns:
     """The column layout of a file; ``token`` and ``tag`` are column indices from 0."""
 
     separator: str
@@ -53,22 +53,19 @@ class _Columns:
         )
 
 
-_FORMATS = {
-    "masakhaner": _Columns(" ", 2, 0, 1, comments=False),
-    "uner": _Columns("\t", 5, 1, 2),
-    "xsid": _Columns("\t", 4, 1, 3),
-}
+MASAKHANER = Columns(" ", 2, 0, 1, comments=False)
+UNER = Columns("\t", 5, 1, 2)
+XSID = Columns("\t", 4, 1, 3)
 
 
-def read_columns(path: Path, file_format: str, labels: LabelMap) -> CorpusFile:
-    """Read a file of one of the formats above.
+def read_columns(path: Path, labels: LabelMap, columns: Columns | None = None) -> CorpusFile:
+    """Read a file with these columns; without ``columns``, a user's own file (``conll``).
 
     Raises:
         DataError: the file is missing or cannot be read.
         CorpusFormatError: a line that the format does not allow; the message starts ``file:line:``.
     """
     text = read_text(path)
-    columns = _FORMATS.get(file_format)
     if columns is None:
         text = re.sub(" +$", "", text, flags=re.MULTILINE)
         columns = _conll_columns(path, text)
@@ -94,7 +91,7 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
         number += len(lines) + 1
 
 
-def _conll_columns(path: Path, text: str) -> _Columns:
+def _conll_columns(path: Path, text: str) -> Columns:
     """The columns of a user's own file, from its first line that is not a comment."""
     for number, line in enumerate(text.split("\n"), 1):
         if line and not line.startswith("#"):
@@ -107,14 +104,14 @@ def _conll_columns(path: Path, text: str) -> _Columns:
                     f"found one column: {line[:80]!r}. A line is a token and its tag, separated by "
                     f"a tab or a space, with a blank line between sentences.",
                 )
-            return _Columns(separator, width, 0, width - 1)
-    return _Columns("\t", 2, 0, 1)
+            return Columns(separator, width, 0, width - 1)
+    return Columns("\t", 2, 0, 1)
 
 
 class _Reader:
     """Reads the blocks of one file into its :class:`CorpusFile`."""
 
-    def __init__(self, corpus: CorpusFile, columns: _Columns, labels: LabelMap) -> None:
+    def __init__(self, corpus: CorpusFile, columns: Columns, labels: LabelMap) -> None:
         self.corpus = corpus
         self.columns = columns
         self.labels = labels

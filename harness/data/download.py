@@ -1,10 +1,10 @@
-"""Where a pinned corpus file lies: a folder of one's own, or the cache, filled over HTTP.
+"""Pinned corpus files: in a user's folder, or downloaded over HTTP into the cache.
 
-``--data-dir`` (the argument ``data_dir``) is final: a file missing there is an error. In the folder
-that ``HARNESS_DATA`` names, a missing file is fetched instead. Files in either folder are used as
-they are; ``harness check datasets`` says which of them differ from the pinned ones. Downloads come
-from the pinned commit, are held against the pinned SHA-256 before they are put into the cache, and
-again whenever they are read from it.
+With ``--data-dir`` (the argument ``data_dir``) nothing is downloaded: a file missing there is an
+error. A file missing in the folder that ``HARNESS_DATA`` names is downloaded. Files in either
+folder are used whatever their hash; ``harness check datasets`` lists those that differ from the
+pinned ones. Downloads come from the pinned commit. Their SHA-256 is checked before they are put
+into the cache, and again whenever they are read from it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.disk import cache_folder, replacing, sha256_of
 from harness.errors import ChecksumError, DataError, DownloadError
@@ -21,7 +22,7 @@ from harness.errors import ChecksumError, DataError, DownloadError
 RAW_URL = "https://raw.githubusercontent.com"
 _TIMEOUT_S = 20.0
 
-# Called as progress(path in the repository, bytes so far, bytes in all).
+#: Called as ``progress(path in the repository, bytes so far, bytes in all)``.
 Progress = Callable[[str, int, int], None]
 
 
@@ -36,43 +37,56 @@ class PinnedFile:
     bytes: int
 
     def url(self) -> str:
-        """Its address; ``HARNESS_DATA_URL`` stands for the public host where there is a mirror."""
+        """The address of the file; ``HARNESS_DATA_URL`` names a mirror of the public host."""
         base = os.environ.get("HARNESS_DATA_URL") or RAW_URL
         return f"{base.rstrip('/')}/{self.repository}/{self.commit}/{self.path}"
 
     def cache_path(self) -> Path:
-        """Where it lies in the cache once it was fetched."""
+        """The path of the file in the cache."""
         return cache_folder().joinpath(self.repository, self.commit, self.path)
 
 
 def local_folder(data_dir: Path | str | None) -> Path | None:
-    """The folder of local corpora: ``data_dir``, else what ``HARNESS_DATA`` names, else none.
+    """The folder of local corpora: ``data_dir``, else the one in ``HARNESS_DATA``, else ``None``.
 
     Raises:
-        DataError: it is named and is no folder.
+        DataError: the name is not that of a folder.
     """
     name = data_dir or os.environ.get("HARNESS_DATA")
     if not name:
         return None
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        what = "--data-dir" if data_dir else "HARNESS_DATA"
+        setting = "--data-dir" if data_dir else "HARNESS_DATA"
         raise DataError(
-            f"{what}: {folder} is not a folder. Name the folder that holds the corpora, "
+            f"{setting}: {folder} is not a folder. Name the folder with the corpora, "
             f"or leave it out to download them."
         )
     return folder
 
 
+class FileCopy(NamedTuple):
+    """A file that exists; ``origin`` is ``local`` (a user's folder), ``cache`` or ``packaged``."""
+
+    path: Path
+    origin: str
+
+
 def existing_copy(
     pinned: PinnedFile, relative: str, data_dir: Path | str | None
-) -> tuple[Path, str] | None:
-    """Where a file lies already, and in what: ``local`` folder or ``cache``."""
+) -> FileCopy | None:
+    """The copy of a pinned file that is used, if there is one: local, else in the cache.
+
+    ``relative`` is the path in a folder of local corpora.
+
+    Raises:
+        DataError: the folder of local corpora is named and is not a folder.
+    """
     folder = local_folder(data_dir)
     if folder is not None and (folder / relative).is_file():
-        return folder / relative, "local"
+        return FileCopy(folder / relative, "local")
     if data_dir is None and pinned.cache_path().is_file():
-        return pinned.cache_path(), "cache"
+        return FileCopy(pinned.cache_path(), "cache")
     return None
 
 
@@ -82,17 +96,17 @@ def locate_or_fetch(
     data_dir: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The file, fetched into the cache if it is nowhere yet.
+    """The path of a pinned file, downloaded into the cache if there is no copy yet.
 
-    ``relative`` is its place in a folder of local corpora.
+    ``relative`` is the path in a folder of local corpora.
 
     Raises:
-        DataError: it is not in the given ``data_dir``.
+        DataError: it is not in the given ``data_dir``, or the cache cannot be written.
         ChecksumError: the cached or the fetched file is not the pinned one.
-        DownloadError: it could not be fetched.
+        DownloadError: it could not be downloaded.
     """
-    there = existing_copy(pinned, relative, data_dir)
-    if there is None:
+    copy = existing_copy(pinned, relative, data_dir)
+    if copy is None:
         if data_dir is not None:
             raise DataError(
                 f"{Path(data_dir).expanduser() / relative}: no such file. Put it there, or "
@@ -100,17 +114,22 @@ def locate_or_fetch(
             )
         fetch(pinned, relative, progress)
         return pinned.cache_path()
-    path, origin = there
-    if origin == "cache" and sha256_of(path) != pinned.sha256:
+    if copy.origin == "cache" and (digest := sha256_of(copy.path)) != pinned.sha256:
         raise ChecksumError(
-            f"{path}: the cached file is not the pinned one (SHA-256 {sha256_of(path)}, pinned "
-            f"{pinned.sha256}). Delete it and run again to fetch it anew."
+            f"{copy.path}: the cached file is not the pinned one (SHA-256 {digest}, pinned "
+            f"{pinned.sha256}). Delete it and run again to download it again."
         )
-    return path
+    return copy.path
 
 
 def fetch(pinned: PinnedFile, relative: str, progress: Progress | None = None) -> None:
-    """Download a file into the cache: whole and with the pinned SHA-256, or not at all."""
+    """Download a file into the cache. A partial or wrong file is never put there.
+
+    Raises:
+        ChecksumError: the downloaded file does not have the pinned SHA-256.
+        DownloadError: it could not be downloaded.
+        DataError: the cache cannot be written.
+    """
     target = pinned.cache_path()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,9 +138,9 @@ def fetch(pinned: PinnedFile, relative: str, progress: Progress | None = None) -
                 digest = _download(pinned, relative, file.write, progress)
             if digest != pinned.sha256:
                 raise ChecksumError(
-                    f"{pinned.url()}: what came is not the pinned file (SHA-256 {digest}, pinned "
-                    f"{pinned.sha256}). Nothing was kept. Try again; if it stays so, "
-                    f"{_by_hand(relative)}."
+                    f"{pinned.url()}: the download is not the pinned file "
+                    f"(SHA-256 {digest}, pinned {pinned.sha256}). Nothing was kept. Try again; "
+                    f"if the error stays, {_manual_way(relative)}."
                 )
     except OSError as error:
         raise DataError(
@@ -130,7 +149,7 @@ def fetch(pinned: PinnedFile, relative: str, progress: Progress | None = None) -
         ) from None
 
 
-def _by_hand(relative: str) -> str:
+def _manual_way(relative: str) -> str:
     return (
         f"put the file as {relative} into a folder of your own and name that folder with "
         f"--data-dir or HARNESS_DATA"
@@ -143,7 +162,7 @@ def _download(
     import httpx
 
     digest = hashlib.sha256()
-    done = 0
+    received = 0
     try:
         with httpx.stream(
             "GET", pinned.url(), timeout=_TIMEOUT_S, follow_redirects=True
@@ -152,11 +171,11 @@ def _download(
             for chunk in response.iter_bytes():
                 write(chunk)
                 digest.update(chunk)
-                done += len(chunk)
+                received += len(chunk)
                 if progress is not None:
-                    progress(pinned.path, done, pinned.bytes)
-                if done > pinned.bytes:
-                    break  # Not the pinned file, however long it goes on.
+                    progress(pinned.path, received, pinned.bytes)
+                if received > pinned.bytes:
+                    break  # Too long for the pinned file: a stream without end must stop.
     except httpx.HTTPStatusError as error:
         reason = f"HTTP {error.response.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -164,6 +183,6 @@ def _download(
     else:
         return digest.hexdigest()
     raise DownloadError(
-        f"{pinned.url()}: could not be fetched ({reason}). Try again with a network, "
-        f"or {_by_hand(relative)}."
+        f"{pinned.url()}: could not be downloaded ({reason}). Try again with a network, "
+        f"or {_manual_way(relative)}."
     )

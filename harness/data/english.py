@@ -22,6 +22,7 @@ from typing import NamedTuple
 from harness.data import download
 from harness.data.corpus import Mention, Sentence, raise_format_error, read_text
 from harness.data.dataset import Dataset
+from harness.data.formats import FORMATS
 from harness.errors import DownloadError
 
 _ENGLISH_CODE = "eng_Latn"
@@ -45,14 +46,14 @@ def reference_english(
     """The English of every sentence, in the order of ``sentences``.
 
     Raises:
-        DataError: a file that holds the English is missing, could not be fetched, or has a line
+        DataError: a file that holds the English is missing, could not be downloaded, or has a line
             that its format does not allow.
     """
     if dataset.nllb_code(language) == _ENGLISH_CODE:
         return [ReferenceEnglish(s.text, s.mentions) for s in sentences]
     row = dataset.table.get(language)
     if row is not None and row.english is not None:
-        if dataset.format == "xsid":
+        if FORMATS[dataset.format].english_text:
             return _from_text_en(dataset, row.english, split, sentences, data_dir)
         return _from_same_id(dataset, language, row.english, split, sentences, data_dir)
     if dataset.references is not None:

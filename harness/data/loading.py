@@ -11,6 +11,7 @@ from harness.data.corpus import CorpusFile, Mention, Sentence, raise_format_erro
 from harness.data.dataset import Dataset
 from harness.data.download import Progress
 from harness.data.english import reference_english
+from harness.data.formats import FORMATS
 from harness.errors import UsageError
 from harness.records import Annotation, Example
 
@@ -77,7 +78,7 @@ def load_examples(
 
     Raises:
         UnknownNameError: the dataset has no such language or split.
-        DataError: the file is missing, not the pinned one, could not be fetched, or has a line
+        DataError: the file is missing, not the pinned one, could not be downloaded, or has a line
             that its format does not allow.
     """
     corpus = dataset.read(language, split, data_dir=data_dir, progress=progress)
@@ -127,7 +128,7 @@ def _ids(
 ) -> list[str]:
     counted = [f"{split}-{i}" for i in range(len(sentences))]
     own = [sentence.id for sentence in sentences]
-    if dataset.format != "jsonl":
+    if not FORMATS[dataset.format].sentence_fields:
         named = [i for i in own if i is not None]
         return named if len(named) == len({*named}) == len(own) else counted
     ids = [i or c for i, c in zip(own, counted, strict=True)]

@@ -111,7 +111,7 @@ def test_another_file_is_refused(
 
 @pytest.mark.parametrize(
     ("behaviour", "told"),
-    [("404", "HTTP 404"), ("503", "HTTP 503"), ("cut", "could not be fetched")],
+    [("404", "HTTP 404"), ("503", "HTTP 503"), ("cut", "could not be downloaded")],
 )
 def test_a_failed_download_names_the_other_way(
     server: Server, dataset: Dataset, tmp_path: Path, behaviour: str, told: str
@@ -132,10 +132,10 @@ def test_without_a_network(
     server: Server, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.server_close()
-    with pytest.raises(DownloadError, match="could not be fetched"):
+    with pytest.raises(DownloadError, match="could not be downloaded"):
         load_examples(dataset, "swa")
     monkeypatch.setenv("HARNESS_DATA_URL", "no address")
-    with pytest.raises(DownloadError, match="could not be fetched"):
+    with pytest.raises(DownloadError, match="could not be downloaded"):
         load_examples(dataset, "swa")
 
 
