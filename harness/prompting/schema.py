@@ -20,9 +20,6 @@ from harness.errors import SchemaError
 from harness.prompting import lookup
 from harness.shapes import BASES
 
-# The four bases, with the fields that every class of theirs must have. Schema files import them
-# only to be valid Python for editors and type checkers.
-
 
 @dataclass(frozen=True, slots=True)
 class SchemaClass:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.reading.brackets import Group, Item, Value, Word
 from harness.reading.repairs import Notes
 from harness.records import Annotation, Dropped, FieldValue
-from harness.shapes import SCALARS
+from harness.shapes import REQUIRED, SCALARS, SPAN
 
 # Why an element is no annotation: the closed list of ``Dropped.reason``.
 REASONS = ("unknown_class", "not_an_annotation", "bad_value", "missing_field", "incomplete")
@@ -124,10 +124,10 @@ class Elements:
             self._notes["qualified_name" if "." in written else "class_case"] = None
         names = None if self._fields is None else self._fields[name]
         whole = group is None or group.closed
-        if whole and len(items) == 1 and names == ("span",):  # The common case, for speed.
+        if whole and len(items) == 1 and names == (SPAN,):  # The common case, for speed.
             key, value = items[0]
-            if (key is None or key == "span") and isinstance(value, str):
-                return Annotation(name, {"span": value})
+            if (key is None or key == SPAN) and isinstance(value, str):
+                return Annotation(name, {SPAN: value})
         if group is not None and not whole and _is_cut(group):
             return "incomplete"
         called = group is not None and group.name != ""
@@ -156,10 +156,10 @@ class Elements:
         values: dict[str, FieldValue] = {}
         others: list[Value] = []
         reason = ""
-        order = ("span",) if names is None else names
+        order = (SPAN,) if names is None else names
         # JSON objects say "text" for "span" often enough.
         given = {key for key, _ in items}
-        alias = "text" if loose and "span" in order and "span" not in given else None
+        alias = "text" if loose and SPAN in order and SPAN not in given else None
         position = 0
         for key, value in items:
             field: str | None
@@ -169,7 +169,7 @@ class Elements:
             elif names is None or key in names:
                 field = key
             else:
-                field = "span" if key == alias else None
+                field = SPAN if key == alias else None
                 if field and self._json:
                     self._notes["renamed_field"] = None
             if field is None or field in values:
@@ -188,7 +188,7 @@ class Elements:
             values[only] = strings[0]
         if others and (self._json or not loose):
             self._notes["extra_field"] = None
-        required = [field for field in order if field in SCALARS and field != "subtype"]
+        required = [field for field in order if field in REQUIRED]
         if names is None and values:
             required = []
         if not reason and any(field not in values for field in required):

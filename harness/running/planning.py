@@ -19,6 +19,7 @@ from harness.records import Example, Prompt, Status, Translation
 from harness.running.plan import Cell, SystemPlan
 from harness.running.prepare import TASK, PreparedRun, PreparedSystem
 from harness.running.shot_source import open_shots
+from harness.shapes import SPAN
 from harness.store import Store, request_key
 from harness.translation import English, Translator
 from harness.translation.settings import FileEntry
@@ -112,7 +113,7 @@ def _plan_block(
     if system.shots:
         shots = plan.shots[f"{dataset.name}/{block.language}"] = shared_shots.of(plan, block)
         render = partial(_render_with_shots, renderer, shots)
-    fields = dict.fromkeys(dataset.outside, ("span",)) | renderer.schema.fields()
+    fields = dict.fromkeys(dataset.outside, (SPAN,)) | renderer.schema.fields()
     cells = [
         Cell(block, render, fields, english.found, english.waiting, repeat)
         for repeat in range(system.repeats)

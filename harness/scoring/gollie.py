@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.records import Annotation
 from harness.scoring.rows import Counts, Row
-from harness.shapes import Shape, roles, shape, text_of
+from harness.shapes import ARGUMENTS, MENTION, SPAN, Shape, roles, shape, text_of
 
 
 def count(
@@ -64,18 +64,18 @@ def _grounded(element: Annotation, lowered: str) -> tuple[Annotation | None, str
     """
     match shape(element):
         case Shape.ENTITY:
-            span = text_of(element, "span")
+            span = text_of(element, SPAN)
             if span is None or span.strip().lower() not in lowered:
                 return None, None
             return element, span.lower()
         case Shape.RELATION:
-            for name in ("arg1", "arg2"):
+            for name in ARGUMENTS:
                 argument = text_of(element, name)
                 if argument is None or argument.lower() not in lowered:
                     return None, None
             return element, None
         case Shape.EVENT:
-            mention = text_of(element, "mention") or ""
+            mention = text_of(element, MENTION) or ""
             if mention.lower() not in lowered:
                 return None, None
             fields = dict(element.fields)
@@ -117,10 +117,10 @@ def _identity(element: Annotation) -> tuple[str, ...]:
         case Shape.ENTITY:
             return element.type, element.span.strip().lower()
         case Shape.RELATION:
-            pair = (text_of(element, name) or "" for name in ("arg1", "arg2"))
+            pair = (text_of(element, name) or "" for name in ARGUMENTS)
             return element.type, *(argument.strip().lower() for argument in pair)
         case Shape.EVENT:
-            return element.type, (text_of(element, "mention") or "").lower()
+            return element.type, (text_of(element, MENTION) or "").lower()
 
 
 def _number_of_arguments(element: Annotation) -> int:

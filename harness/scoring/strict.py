@@ -14,7 +14,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from harness.records import Annotation
 from harness.scoring.positions import Positions, Span, normalise
 from harness.scoring.rows import Counts, Row
-from harness.shapes import Shape, roles, shape, text_of
+from harness.shapes import ARGUMENTS, MENTION, SPAN, Shape, roles, shape, text_of
 
 # An event without a trigger is compared by its class alone.
 _NO_TRIGGER: Span = (-1, -1)
@@ -84,7 +84,7 @@ class _Assignment:
         kind = shape(element)
         if kind is Shape.RELATION:
             return None
-        surface = normalise(text_of(element, "span" if kind is Shape.ENTITY else "mention") or "")
+        surface = normalise(text_of(element, SPAN if kind is Shape.ENTITY else MENTION) or "")
         if kind is Shape.EVENT and not surface:
             return _NO_TRIGGER
         # One word may trigger events of several classes, so that they do not compete for it.
@@ -98,7 +98,7 @@ def _identity(element: Annotation, place: Span | None, positions: Positions) -> 
     """What two annotations must share to be equal; ``None`` for one that the text lacks."""
     if shape(element) is not Shape.RELATION:
         return None if place is None else (element.type, place)
-    pair = [normalise(text_of(element, name) or "") for name in ("arg1", "arg2")]
+    pair = [normalise(text_of(element, name) or "") for name in ARGUMENTS]
     if any(next(positions.occurrences(argument), None) is None for argument in pair):
         return None
     return element.type, *pair

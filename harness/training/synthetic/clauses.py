@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from harness.records import Annotation, Example
+from harness.shapes import SPAN
 from harness.training.synthetic.filling import Pattern, fill, read_patterns, read_table, template
 from harness.training.synthetic.names import TEXT, Names
 from harness.training.synthetic.unseen import unseen
@@ -76,7 +77,7 @@ def clauses(seed: int, mix: Mapping[str, float]) -> Iterator[Example]:
                 {slot: both[side] for slot, both in forms.items()},
             )
             names_in = tuple(
-                Annotation(_CLASSES[slot[:3]], {"span": text[start:end]}, (start, end))
+                Annotation(_CLASSES[slot[:3]], {SPAN: text[start:end]}, (start, end))
                 for start, end, slot in marks
                 if slot != "TIME"
             )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.records import Annotation, Example
+from harness.shapes import SPAN
 from harness.training.recipe import Noise
 
 _LOWER = "abcdefghijklmnopqrstuvwxyz"
@@ -41,7 +42,7 @@ def translated_badly(
             name = _worse_name(name, surface, rng)
         if name:
             offsets = (len(text), len(text) + len(name))
-            gold.append(Annotation(annotation.type, {"span": name}, offsets))
+            gold.append(Annotation(annotation.type, {SPAN: name}, offsets))
             text += name
         else:
             text += rng.choice(words)

@@ -19,6 +19,7 @@ from itertools import accumulate
 
 from harness.errors import UsageError, unknown
 from harness.records import Annotation, Example
+from harness.shapes import SPAN
 from harness.training.synthetic.filling import (
     LANGUAGES,
     Mark,
@@ -91,7 +92,7 @@ def _stream(seed: int, mix: Mapping[str, float], held_out: bool) -> Iterator[Exa
 
 def _gold(text: str, marks: Sequence[Mark]) -> tuple[Annotation, ...]:
     return tuple(
-        Annotation(_CLASSES[slot[:3]], {"span": text[start:end]}, (start, end))
+        Annotation(_CLASSES[slot[:3]], {SPAN: text[start:end]}, (start, end))
         for start, end, slot in marks
     )
 
