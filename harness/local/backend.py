@@ -22,7 +22,7 @@ from harness.local.checkpoints import Checkpoint, TextTokenizer, find_checkpoint
 from harness.models.prices import Price, Prices, find_price
 from harness.models.protocol import Backend, K, Save, Settings, Wrap, body_of
 from harness.models.replies import read_reply
-from harness.reading.complete import closes
+from harness.reading.complete import is_complete
 from harness.records import Answer, Failure, Prompt, Reply, Request
 
 # So many requests are looked at together, to find what they share and to sort them.
@@ -362,7 +362,7 @@ class _Ends:
         bracket = self._brackets.get(token)
         if bracket is None:
             bracket = self._brackets[token] = "]" in self._tokenizer.decode([token])
-        if bracket and closes(self._tokenizer.decode(written), self._until[row]):
+        if bracket and is_complete(self._tokenizer.decode(written), self._until[row]):
             return True
         return self._abandoned.is_set()
 

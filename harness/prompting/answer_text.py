@@ -15,10 +15,10 @@ from harness.prompting.literals import COLUMNS, literal, width
 from harness.records import Annotation, Example, FieldValue
 
 
-def listed(annotations: Iterable[Annotation]) -> str:
+def format_list(annotations: Iterable[Annotation]) -> str:
     """A list of annotations, in their order, as black writes it after ``result =``.
 
-    >>> print(listed([Annotation("Person", {"span": "Ada Lovelace"})]))
+    >>> print(format_list([Annotation("Person", {"span": "Ada Lovelace"})]))
     [
         Person(span="Ada Lovelace"),
     ]
@@ -27,21 +27,23 @@ def listed(annotations: Iterable[Annotation]) -> str:
     return "[\n" + "".join(lines) + "]" if lines else "[]"
 
 
-def listed_json(annotations: Iterable[Annotation]) -> str:
+def format_json(annotations: Iterable[Annotation]) -> str:
     """A list of annotations as an answer in JSON has it.
 
-    >>> listed_json([Annotation("Person", {"span": "Ada Lovelace"})])
+    >>> format_json([Annotation("Person", {"span": "Ada Lovelace"})])
     '[{"type": "Person", "span": "Ada Lovelace"}]'
     """
-    return json.dumps(objects(annotations), ensure_ascii=False)
+    return json.dumps(json_objects(annotations), ensure_ascii=False)
 
 
-def objects(annotations: Iterable[Annotation]) -> list[dict[str, FieldValue]]:
+def json_objects(annotations: Iterable[Annotation]) -> list[dict[str, FieldValue]]:
     """Annotations as the objects of an answer in JSON."""
     return [{"type": annotation.type, **annotation.fields} for annotation in annotations]
 
 
-def shot(example: Example, known: Container[str], *, as_json: bool = False) -> SimpleNamespace:
+def shot_variables(
+    example: Example, known: Container[str], *, as_json: bool = False
+) -> SimpleNamespace:
     """An annotated example as templates show it, without annotations of classes not ``known``.
 
     ``text`` and ``gold``, and ``eng_text`` and ``eng_gold`` where it has them: what it does not
@@ -53,7 +55,7 @@ def shot(example: Example, known: Container[str], *, as_json: bool = False) -> S
         kept = [annotation for annotation in annotations if annotation.type in known]
         if all(annotation.offsets for annotation in kept):
             kept.sort(key=lambda annotation: annotation.offsets or ())
-        return listed_json(kept) if as_json else listed(kept)
+        return format_json(kept) if as_json else format_list(kept)
 
     parts = SimpleNamespace(text=example.text, gold=gold(example.gold))
     if example.english is not None:

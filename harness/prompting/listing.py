@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness import disk
 from harness.errors import TemplateError
 from harness.prompting import lookup
-from harness.prompting.templates import find_chat, find_template, find_translation
+from harness.prompting.templates import load_chat_wrapper, load_template, load_translation_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def list_prompts(task: str | None = None) -> list[PromptRow]:
             origin = lookup.origin(path)
             try:
                 other = _OTHERS.get(folder)
-                found = other(path) if other else find_template(folder, path)
+                found = other(path) if other else load_template(folder, path)
             except TemplateError as problem:
                 rows.append(PromptRow(folder, name, origin, error=str(problem)))
             else:
@@ -54,7 +54,7 @@ def list_prompts(task: str | None = None) -> list[PromptRow]:
 
 
 # The folders whose templates are no strategies.
-_OTHERS = {"chat": find_chat, "translation": find_translation}
+_OTHERS = {"chat": load_chat_wrapper, "translation": load_translation_template}
 
 
 def _folders() -> list[str]:

@@ -151,7 +151,7 @@ class Renderer:
         self.sha256 = template.sha256
         if wrap == "chat":
             leading = _leading(template)
-            wrapper = find_chat("json" if format == "json" and chat == "default" else chat)
+            wrapper = load_chat_wrapper("json" if format == "json" and chat == "default" else chat)
             self.system = wrapper.fill({"answers": template.answers, "leading": leading})
             self.sha256 = lookup.digest(f"{template.sha256} {wrapper.sha256}")
             if format == "json":
@@ -180,7 +180,7 @@ class Renderer:
         if shots:
             self.template.check_shots()
         known, as_json = self.schema.fields(), self.response_format is not None
-        shown = [answer_text.shot(shot, known, as_json=as_json) for shot in shots]
+        shown = [answer_text.shot_variables(shot, known, as_json=as_json) for shot in shots]
         text = _fill(self.template, self.schema.source, example.text, english, shown)
         answers = self.template.answers
         return Prompt(example.id, text, answers, self.system, self.response_format)
@@ -218,11 +218,11 @@ def render(
     """
     if not isinstance(schema, Schema):
         schema = load_schema(schema)
-    renderer = Renderer(find_template(task, strategy), schema, wrap, format=format)
+    renderer = Renderer(load_template(task, strategy), schema, wrap, format=format)
     return renderer.render(example, example.english if english is None else english, shots)
 
 
-def find_template(task: str, strategy: str | Path) -> Template:
+def load_template(task: str, strategy: str | Path) -> Template:
     """Read and check a template: a name under ``prompts/<task>/``, or the path of a ``.j2``.
 
     Raises:
@@ -237,7 +237,7 @@ def find_template(task: str, strategy: str | Path) -> Template:
     return template
 
 
-def find_chat(name: str | Path) -> Template:
+def load_chat_wrapper(name: str | Path) -> Template:
     """Read a chat wrapper: a name under ``prompts/chat/``, or the path of a ``.j2``.
 
     Raises:
@@ -248,7 +248,7 @@ def find_chat(name: str | Path) -> Template:
     return _read(path, ("answers", "leading"), lists=False)
 
 
-def find_translation(name: str | Path) -> Template:
+def load_translation_template(name: str | Path) -> Template:
     """Read what a model is asked that translates: a name under ``prompts/translation/``, or a path.
 
     It may use ``text`` and ``language``, the language's English name (empty where unknown).

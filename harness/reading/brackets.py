@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
-from harness.reading.repairs import Notes
-from harness.reading.strings import ATOM, FOLLOW, NAME, SPACE, TOKEN, UNQUOTED, Strings, decode
+from harness.reading.repairs import RepairNotes
+from harness.reading.strings import ATOM, FOLLOW, NAME, SPACE, TOKEN, UNQUOTED, StringReader, decode
 
 _OPENERS = {")": "(", "]": "[", "}": "{"}
 _PLACES = {"(": "p", "[": "l", "{": "d"}
 _NEXT_CALL = re.compile(rf"{SPACE},{SPACE}{NAME}{SPACE}\(")
 
 
-class Word:
+class BareWord:
     """Anything in a value that is neither a string nor a bracket; adjacent ones are one."""
 
     __slots__ = ("end", "start")
@@ -23,7 +23,7 @@ class Word:
         self.end = end
 
 
-class Group:
+class BracketNode:
     """A pair of brackets and what is in it: a list, a dict, a tuple, or a call if named.
 
     ``items`` pairs each element with its key: a keyword, the key of a dict, or ``None``.
@@ -49,7 +49,7 @@ class Group:
         self.start = start
         self.end = start
         self.name = name
-        self.items: list[Item] = []
+        self.items: list[KeyedNode] = []
         self.closed = False
         self.broken = False
         self.key: str | None = None  # of the element that comes next
@@ -57,28 +57,28 @@ class Group:
         self.comma = False  # a comma was read
 
 
-Value = str | Word | Group
-Item = tuple[str | None, Value]
+Node = str | BareWord | BracketNode
+KeyedNode = tuple[str | None, Node]
 
 
-def empty_list(start: int) -> Group:
+def empty_list(start: int) -> BracketNode:
     """A list with nothing in it, for what stands for one."""
-    group = Group("[", start)
+    group = BracketNode("[", start)
     group.closed = True
     return group
 
 
-def unwrapped(group: Group) -> Group:
+def unwrap(group: BracketNode) -> BracketNode:
     """What is in parentheses that are only there to wrap a statement."""
-    inner: Value = group
-    while isinstance(inner, Group) and inner.bracket == "(" and not inner.name:
+    inner: Node = group
+    while isinstance(inner, BracketNode) and inner.bracket == "(" and not inner.name:
         if len(inner.items) != 1 or inner.comma:
             return inner
         inner = inner.items[0][1]
-    return inner if isinstance(inner, Group) else group
+    return inner if isinstance(inner, BracketNode) else group
 
 
-class Reader:
+class BracketReader:
     """Reads the values of one text.
 
     ``names`` are the answers' names, whose assignment ends whatever is still open; ``is_class``
@@ -91,16 +91,16 @@ class Reader:
         names: Collection[str],
         is_class: Callable[[str], bool],
         is_field: Callable[[str, str], bool],
-        notes: Notes,
+        notes: RepairNotes,
     ) -> None:
         self.text = text
         self.notes = notes
-        self.strings = Strings(text, notes)
+        self.strings = StringReader(text, notes)
         self._names = names
         self._is_class = is_class
         self._is_field = is_field
 
-    def group(self, start: int) -> Group:
+    def read(self, start: int) -> BracketNode:
         """The brackets or the call that open at ``start``; its ``end`` is where to go on.
 
         What is still open where the text ends, or where another statement begins, is given
@@ -108,7 +108,7 @@ class Reader:
         """
         text, notes = self.text, self.notes
         match = TOKEN.match
-        stack: list[Group] = []
+        stack: list[BracketNode] = []
         depth = {"(": 0, "[": 0, "{": 0}
         position = start
         while True:
@@ -146,7 +146,7 @@ class Reader:
                     and "\n" in text[token.start() : token.start("name")]
                     and not self._is_field(frame.name, name)
                 ):
-                    return abandon(self._add, stack, token.start("name"))
+                    return collapse_stack(self._add, stack, token.start("name"))
                 frame.key = name
             elif kind == "call":
                 name = token["name"]
@@ -161,12 +161,12 @@ class Reader:
                             frame.end = token.start("name")
                             return frame
                         self._pop(stack, depth, token.start("name"))
-                stack.append(Group("(", token.start("name"), name))
+                stack.append(BracketNode("(", token.start("name"), name))
                 depth["("] += 1
             elif kind == "bracket":
                 bracket = token["bracket"]
                 if bracket in depth:
-                    stack.append(Group(bracket, token.start("bracket")))
+                    stack.append(BracketNode(bracket, token.start("bracket")))
                     depth[bracket] += 1
                     continue
                 self._close(stack, depth, bracket, position)
@@ -178,14 +178,14 @@ class Reader:
             elif kind == "colon":
                 self._colon(stack[-1], position)
             elif kind == "fence":
-                return abandon(self._add, stack, token.start("fence"))
+                return collapse_stack(self._add, stack, token.start("fence"))
             elif kind == "end":
-                return abandon(self._add, stack, len(text))
+                return collapse_stack(self._add, stack, len(text))
 
-    def _add(self, frame: Group, value: Value) -> None:
+    def _add(self, frame: BracketNode, value: Node) -> None:
         if not frame.fresh and frame.items:
             last = frame.items[-1][1]
-            if isinstance(last, Word) and isinstance(value, Word):
+            if isinstance(last, BareWord) and isinstance(value, BareWord):
                 self.notes["junk"] = None
                 last.end = value.end
                 return
@@ -194,7 +194,7 @@ class Reader:
         frame.key = None
         frame.fresh = False
 
-    def _word(self, frame: Group, start: int, end: int, *, named: bool) -> int:
+    def _word(self, frame: BracketNode, start: int, end: int, *, named: bool) -> int:
         """Adds what is no string: in a call, perhaps a string that lacks its quotes."""
         if frame.name and (frame.fresh or frame.key is not None):
             found = UNQUOTED.match(self.text, start)
@@ -204,23 +204,25 @@ class Reader:
                 return found.end()
         if not named and not ATOM.match(self.text, start):
             self.notes["junk"] = None
-        self._add(frame, Word(start, end))
+        self._add(frame, BareWord(start, end))
         return end
 
-    def _colon(self, frame: Group, end: int) -> None:
+    def _colon(self, frame: BracketNode, end: int) -> None:
         """Makes the last element the key of the next one."""
         if frame.items and not frame.fresh and (frame.name or frame.bracket == "{"):
             key, last = frame.items[-1]
-            if key is None and not isinstance(last, Group):
+            if key is None and not isinstance(last, BracketNode):
                 if frame.name:
                     self.notes["colon_keyword"] = None
                 frame.items.pop()
                 frame.key = last if isinstance(last, str) else self.text[last.start : last.end]
                 frame.fresh = True
                 return
-        self._add(frame, Word(end - 1, end))
+        self._add(frame, BareWord(end - 1, end))
 
-    def _close(self, stack: list[Group], depth: dict[str, int], bracket: str, end: int) -> None:
+    def _close(
+        self, stack: list[BracketNode], depth: dict[str, int], bracket: str, end: int
+    ) -> None:
         """Closes the innermost group that the bracket can close."""
         frame = stack[-1]
         opener = _OPENERS[bracket]
@@ -239,7 +241,7 @@ class Reader:
         if len(stack) > 1:
             self._pop(stack, depth, end)
 
-    def _pop(self, stack: list[Group], depth: dict[str, int], end: int) -> None:
+    def _pop(self, stack: list[BracketNode], depth: dict[str, int], end: int) -> None:
         """Makes the innermost group an element of the one around it."""
         group = stack.pop()
         group.end = end
@@ -248,13 +250,15 @@ class Reader:
             group.broken = True
         if not group.closed:
             group.closed = not group.broken
-        value: Value = group
+        value: Node = group
         if group.bracket == "(" and not group.name and len(group.items) == 1 and not group.comma:
             value = group.items[0][1]
         self._add(stack[-1], value)
 
 
-def abandon(add: Callable[[Group, Value], None], stack: list[Group], end: int) -> Group:
+def collapse_stack(
+    add: Callable[[BracketNode, Node], None], stack: list[BracketNode], end: int
+) -> BracketNode:
     """The outermost group, with all that is open left open; ``add`` puts one into another."""
     while True:
         group = stack.pop()

@@ -24,7 +24,7 @@ _LIST = rf"\[{_BLANK}{_separated(_CALL)}\]"
 _STATEMENT = re.compile(rf"{_BLANK}(?:(?P<name>{_NAME})[ \t]*+={_BLANK})?+{_LIST}")
 
 
-def closes(text: str, answers: Sequence[str]) -> bool:
+def is_complete(text: str, answers: Sequence[str]) -> bool:
     """Whether the last of the expected lists has been closed in a reply so far.
 
     Sure of what it says, not complete: only lists of annotations as the format has them count,

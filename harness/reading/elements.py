@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.reading.brackets import Group, Item, Value, Word
-from harness.reading.repairs import Notes
+from harness.reading.brackets import BareWord, BracketNode, KeyedNode, Node
+from harness.reading.repairs import RepairNotes
 from harness.records import Annotation, Dropped, FieldValue
 from harness.shapes import REQUIRED, SCALARS, SPAN
 
 # Why an element is no annotation: the closed list of ``Dropped.reason``.
-REASONS = ("unknown_class", "not_an_annotation", "bad_value", "missing_field", "incomplete")
+DROP_REASONS = ("unknown_class", "not_an_annotation", "bad_value", "missing_field", "incomplete")
 
 
 _TYPE_KEYS = frozenset({"type", "class", "label"})
 _LONGEST_ITEM = 200
 
 
-class Elements:
+class AnnotationBuilder:
     """Makes annotations of the values of one text.
 
     ``fields`` maps a class to its fields in order; ``None`` accepts any class with any fields,
@@ -29,7 +29,7 @@ class Elements:
         self,
         text: str,
         fields: Mapping[str, tuple[str, ...]] | None,
-        notes: Notes,
+        notes: RepairNotes,
         *,
         json: bool = False,
     ) -> None:
@@ -51,12 +51,12 @@ class Elements:
         known = self._class(name)
         return self._fields is not None and known is not None and field in self._fields[known]
 
-    def any_annotation(self, group: Group) -> bool:
+    def any_annotation(self, group: BracketNode) -> bool:
         """Whether some element is an annotation, be its class known or not."""
-        stack: list[Value] = [group]
+        stack: list[Node] = [group]
         while stack:
             value = stack.pop()
-            if isinstance(value, Group):
+            if isinstance(value, BracketNode):
                 if value.name:
                     return True
                 if is_object(value) and (self.type_of(value) or self._names_classes(value)):
@@ -64,22 +64,22 @@ class Elements:
                 stack.extend(item for _, item in value.items)
         return False
 
-    def annotations(self, group: Group, stage: str) -> tuple[Annotation, ...]:
+    def annotations(self, group: BracketNode, stage: str) -> tuple[Annotation, ...]:
         """The annotations of one list, in order; what is none is added to ``dropped``."""
         found: list[Annotation] = []
         # The last word of a list that is cut may be the beginning of anything.
         cut = None if group.closed or group.fresh or not group.items else group.items[-1][1]
         # What is still to be read, the next one last, with the class that an object around it
         # gave. Nesting has no limit, hence no recursion.
-        stack: list[Item] = [(None, group)]
+        stack: list[KeyedNode] = [(None, group)]
         while stack:
             name, value = stack.pop()
             # An annotation, or why there is none, or nothing where elements were unpacked.
             made: Annotation | str | None = None
-            typed: Item | None
+            typed: KeyedNode | None
             if isinstance(value, str):
                 made = self._build(name, [(None, value)]) if name else "not_an_annotation"
-            elif isinstance(value, Word):
+            elif isinstance(value, BareWord):
                 if name and is_nothing(self._text, value):
                     self._notes["none_list"] = None
                 else:
@@ -102,7 +102,9 @@ class Elements:
                 stack.extend(reversed(value.items))
             elif self._json and value is not group and not value.closed:
                 made = "incomplete"
-            elif value is group or any(isinstance(element, Group) for _, element in value.items):
+            elif value is group or any(
+                isinstance(element, BracketNode) for _, element in value.items
+            ):
                 self._notes["json"] = None
                 stack.extend((None, element) for _, element in reversed(value.items))
             else:
@@ -114,7 +116,7 @@ class Elements:
         return tuple(found)
 
     def _build(
-        self, written: str, items: Sequence[Item], group: Group | None = None
+        self, written: str, items: Sequence[KeyedNode], group: BracketNode | None = None
     ) -> Annotation | str:
         """The annotation of a class as written with these arguments, or why there is none."""
         name = self._class(written)
@@ -147,14 +149,14 @@ class Elements:
         return Annotation(name, values)
 
     def _arguments(
-        self, names: tuple[str, ...] | None, items: Sequence[Item], *, loose: bool
+        self, names: tuple[str, ...] | None, items: Sequence[KeyedNode], *, loose: bool
     ) -> tuple[dict[str, FieldValue], str]:
         """The values by field, and why they make no annotation, or the empty string.
 
         ``loose``: further keys, as JSON objects tend to have, are no fault.
         """
         values: dict[str, FieldValue] = {}
-        others: list[Value] = []
+        others: list[Node] = []
         reason = ""
         order = (SPAN,) if names is None else names
         # JSON objects say "text" for "span" often enough.
@@ -195,11 +197,11 @@ class Elements:
             reason = "missing_field"
         return values, reason
 
-    def _value(self, field: str, value: Value, *, free: bool) -> FieldValue | None:
+    def _value(self, field: str, value: Node, *, free: bool) -> FieldValue | None:
         """A field's value, or ``None`` where it is none. ``free``: roles may be scalars."""
         elements = (
             [element for _, element in value.items]
-            if isinstance(value, Group) and not value.name and value.bracket != "{"
+            if isinstance(value, BracketNode) and not value.name and value.bracket != "{"
             else None
         )
         if field in SCALARS:
@@ -217,7 +219,7 @@ class Elements:
             if len(fillers) < len(elements):
                 self._notes["bad_filler"] = None
             return fillers
-        nothing = isinstance(value, Word) and is_nothing(self._text, value)
+        nothing = isinstance(value, BareWord) and is_nothing(self._text, value)
         self._notes["none_list" if nothing else "bad_filler"] = None
         return ()
 
@@ -236,7 +238,7 @@ class Elements:
                 self._folded[folded] = "" if folded in self._folded else known
         return self._folded.get(name.casefold()) or None
 
-    def type_of(self, group: Group) -> Item | None:
+    def type_of(self, group: BracketNode) -> KeyedNode | None:
         """Where a JSON object names its own class, or ``None``."""
         found = None
         for item in group.items:
@@ -246,7 +248,7 @@ class Elements:
                 found = found or item
         return found
 
-    def _given(self, name: str, group: Group, typed: Item | None) -> list[Item]:
+    def _given(self, name: str, group: BracketNode, typed: KeyedNode | None) -> list[KeyedNode]:
         """The fields that a JSON object of a class has, without what names the class."""
         return [
             item
@@ -254,34 +256,34 @@ class Elements:
             if item is not typed and not (_is_type(item) and not self.is_field(name, str(item[0])))
         ]
 
-    def _names_classes(self, group: Group) -> bool:
+    def _names_classes(self, group: BracketNode) -> bool:
         """Whether an object holds spans by their class."""
         return any(key and self.is_class(key) for key, _ in group.items)
 
-    def _source(self, value: Value) -> str:
+    def _source(self, value: Node) -> str:
         """What the reply has there, cut to a length that a report can show."""
         if isinstance(value, str):
             return repr(value[:_LONGEST_ITEM])[:_LONGEST_ITEM]
         return self._text[value.start : min(value.end, value.start + _LONGEST_ITEM)].rstrip()
 
 
-def is_nothing(text: str, word: Word) -> bool:
+def is_nothing(text: str, word: BareWord) -> bool:
     """Whether the word is None, or null as JSON has it."""
     return text[word.start : word.end] in ("None", "null")
 
 
-def _is_cut(group: Group) -> bool:
+def _is_cut(group: BracketNode) -> bool:
     """Whether the last argument of a call that is not closed may be only its beginning."""
     last = group.items[-1][1] if group.items else ""
-    if isinstance(last, Group):
+    if isinstance(last, BracketNode):
         return group.broken or not last.closed
-    return group.broken or isinstance(last, Word)
+    return group.broken or isinstance(last, BareWord)
 
 
-def is_object(group: Group) -> bool:
+def is_object(group: BracketNode) -> bool:
     """Whether the brackets are a dict's and have keys (or nothing) in them."""
     return group.bracket == "{" and all(key is not None for key, _ in group.items)
 
 
-def _is_type(item: Item) -> bool:
+def _is_type(item: KeyedNode) -> bool:
     return item[0] in _TYPE_KEYS and isinstance(item[1], str)

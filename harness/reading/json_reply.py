@@ -15,12 +15,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from harness.reading.brackets import Group, Value, empty_list
-from harness.reading.elements import Elements, is_nothing
+from harness.reading.brackets import BracketNode, Node, empty_list
+from harness.reading.elements import AnnotationBuilder, is_nothing
 from harness.reading.json_values import read_json
-from harness.reading.repairs import Notes
-from harness.reading.reply import conclude, parse_reply
-from harness.reading.statements import named, thought
+from harness.reading.repairs import RepairNotes
+from harness.reading.reply import make_prediction, parse_reply
+from harness.reading.statements import match_answer, skip_reasoning
 from harness.reading.strings import SPACE
 from harness.records import Prediction, Status
 
@@ -44,13 +44,15 @@ def parse_json_reply(
     and texts beside the lists are passed over. ``truncated`` is also a reply that ends before
     its object does, unless the server says ``stop`` and only closing brackets are missing.
     """
-    notes: Notes = {}
-    elements = Elements(text, fields, notes, json=True)
-    reader = _Objects(text, answers, elements, notes)
+    notes: RepairNotes = {}
+    elements = AnnotationBuilder(text, fields, notes, json=True)
+    reader = _ObjectReader(text, answers, elements, notes)
     if reader.read():
         cut = reader.cut(finish_reason)
         lists = reader.lists
-        return conclude(text, answers, lists, elements, notes, finish_reason, example_id, cut=cut)
+        return make_prediction(
+            text, answers, lists, elements, notes, finish_reason, example_id, cut=cut
+        )
     found = parse_reply(
         text, answers, fields=fields, finish_reason=finish_reason, example_id=example_id
     )
@@ -60,19 +62,21 @@ def parse_json_reply(
     return replace(found, status=status, repairs=("python", *found.repairs))
 
 
-class _Objects:
+class _ObjectReader:
     """Reads the lists in the JSON of one reply."""
 
-    def __init__(self, text: str, answers: Sequence[str], elements: Elements, notes: Notes) -> None:
-        self.lists: dict[str, Group] = {}
+    def __init__(
+        self, text: str, answers: Sequence[str], elements: AnnotationBuilder, notes: RepairNotes
+    ) -> None:
+        self.lists: dict[str, BracketNode] = {}
         self._text = text
         self._answers = tuple(answers)
         self._elements = elements
         self._notes = notes
         # What holds annotations and has none of the answers' names.
-        self._loose: list[Group] = []
+        self._loose: list[BracketNode] = []
         # What the text ends inside of.
-        self._open: Group | None = None
+        self._open: BracketNode | None = None
         # By answer, whether its list is complete and holds annotations.
         self._usable: dict[str, bool] = {}
 
@@ -82,7 +86,7 @@ class _Objects:
         blank = _BLANK.match(text)
         position = blank.end() if blank else 0
         if text[position : position + 1] not in ("{", "["):
-            position = thought(text, notes)
+            position = skip_reasoning(text, notes)
         taken = False
         while found := _START.search(text, position):
             self._pass_over(position, found.start())
@@ -122,7 +126,7 @@ class _Objects:
         if blank is None or blank.end() < len(between):
             self._notes["prose"] = None
 
-    def _take_loose(self, root: Group) -> bool:
+    def _take_loose(self, root: BracketNode) -> bool:
         """Takes what holds annotations, or is an empty list; whether it does."""
         if (root.items or root.bracket == "{") and not self._elements.any_annotation(root):
             return False
@@ -142,7 +146,7 @@ class _Objects:
         elif self._loose:
             if any(map(self._elements.type_of, self._loose)):
                 self._notes["bare_annotation"] = None
-            bare = Group("[", self._loose[0].start)
+            bare = BracketNode("[", self._loose[0].start)
             bare.items.extend((None, root) for root in self._loose)
             bare.end = self._loose[-1].end
             bare.closed = self._loose[-1].closed
@@ -150,20 +154,20 @@ class _Objects:
             self.lists[self._answers[0]] = bare
         return bool(self._loose)
 
-    def _take_named(self, root: Group) -> bool:
+    def _take_named(self, root: BracketNode) -> bool:
         """Takes the lists that an object, or one inside it, has by the names of the answers."""
         if root.bracket != "{":
             return False
         taken = others = False
-        stack: list[Group] = [root]
+        stack: list[BracketNode] = [root]
         while stack:
             group = stack.pop()
             for key, value in group.items:
-                name = named(key or "", self._answers)
+                name = match_answer(key or "", self._answers)
                 if name is None:
-                    if isinstance(value, Group) and value.bracket == "{":
+                    if isinstance(value, BracketNode) and value.bracket == "{":
                         stack.append(value)
-                    elif isinstance(value, Group):
+                    elif isinstance(value, BracketNode):
                         others = True
                     continue
                 if not self._assign(name, value):
@@ -177,11 +181,11 @@ class _Objects:
             self._notes["extra_list"] = None
         return taken
 
-    def _assign(self, name: str, value: Value) -> bool:
+    def _assign(self, name: str, value: Node) -> bool:
         """Gives an answer its list: the last one that is complete and holds annotations."""
         if isinstance(value, str):
             return False
-        if not isinstance(value, Group):
+        if not isinstance(value, BracketNode):
             if not is_nothing(self._text, value):
                 return False
             self._notes["none_list"] = None

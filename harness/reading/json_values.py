@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 
-from harness.reading.brackets import Group, Word, abandon
-from harness.reading.repairs import Notes
+from harness.reading.brackets import BareWord, BracketNode, collapse_stack
+from harness.reading.repairs import RepairNotes
 
 _TOKEN = re.compile(
     r"""[ \t\r\n]*+(?:
@@ -29,7 +29,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 _CLOSERS = {"[": "]", "{": "}"}
 
 
-def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
+def read_json(text: str, start: int, notes: RepairNotes) -> tuple[BracketNode, bool]:
     """The array or object that opens at ``start``, and whether what was read of it is JSON.
 
     Where it is not, or the text ends inside it, what is open is given as it is, not ``closed``;
@@ -37,7 +37,7 @@ def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
     few before an object, words of Python and JavaScript, raw control characters and odd escapes
     in strings are read all the same, and noted. No recursion; linear in what is read.
     """
-    stack = [Group(text[start], start)]
+    stack = [BracketNode(text[start], start)]
     position = start + 1
     while True:
         token = _TOKEN.match(text, position)
@@ -46,7 +46,7 @@ def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
         frame = stack[-1]
         if kind == "cut":
             frame.broken = position < len(text) and token["cut"] != ""
-            return abandon(_add, stack, len(text)), True
+            return collapse_stack(_add, stack, len(text)), True
         mark = token["mark"]
         # A key and its colon come first in an object; ``fresh`` says that an element may come.
         wants_key = frame.bracket == "{" and frame.key is None
@@ -61,11 +61,11 @@ def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
             _add(stack[-1], frame)
         elif mark == "{" and frame.items and not frame.fresh and frame.bracket == "[":
             notes["missing_comma"] = None
-            stack.append(Group(mark, token.end() - 1))
+            stack.append(BracketNode(mark, token.end() - 1))
         elif mark == "," and not frame.fresh and frame.key is None:
             frame.fresh = True
         elif mark is not None and mark in "[{" and frame.fresh and not wants_key:
-            stack.append(Group(mark, token.end() - 1))
+            stack.append(BracketNode(mark, token.end() - 1))
         elif kind == "string" and frame.fresh:
             value = _decode(token["string"], notes)
             if wants_key:
@@ -73,28 +73,28 @@ def read_json(text: str, start: int, notes: Notes) -> tuple[Group, bool]:
                 assert colon is not None, "a token may be empty"
                 frame.key = value
                 if colon.lastgroup == "cut":
-                    return abandon(_add, stack, len(text)), True
+                    return collapse_stack(_add, stack, len(text)), True
                 if colon["mark"] != ":":
-                    return abandon(_add, stack, colon.end()), False
+                    return collapse_stack(_add, stack, colon.end()), False
                 token = colon
             else:
                 _add(frame, value)
         elif kind in ("word", "odd") and frame.fresh and not wants_key:
             if kind == "odd":
                 notes["json"] = None
-            _add(frame, Word(token.start(kind), token.end()))
+            _add(frame, BareWord(token.start(kind), token.end()))
         else:
-            return abandon(_add, stack, token.start(kind or 0)), False
+            return collapse_stack(_add, stack, token.start(kind or 0)), False
         position = token.end()
 
 
-def _add(frame: Group, value: str | Word | Group) -> None:
+def _add(frame: BracketNode, value: str | BareWord | BracketNode) -> None:
     frame.items.append((frame.key, value))
     frame.key = None
     frame.fresh = False
 
 
-def _decode(body: str, notes: Notes) -> str:
+def _decode(body: str, notes: RepairNotes) -> str:
     """The characters of a string. What JSON refuses, and half a character, is kept as written."""
     if _CONTROL.search(body):
         notes["raw_newline"] = None

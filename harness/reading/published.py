@@ -22,11 +22,11 @@ _PROMPT_END = "result ="
 _MARK = "result = "
 
 
-class _Void(Exception):
+class _EvaluationError(Exception):
     """Evaluating the text would have raised, so that the whole sentence counts for nothing."""
 
 
-class _Thing:
+class _OtherValue:
     """A value of which only matters that it is no annotation and no string."""
 
 
@@ -50,7 +50,7 @@ def read_published(
             tree = ast.parse(source, mode="eval")
         value = _value(tree.body, fields)
     # Deep nesting ends in RecursionError or MemoryError, NUL or half a character in ValueError.
-    except (_Void, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (_EvaluationError, SyntaxError, ValueError, RecursionError, MemoryError):
         return [], True
     if isinstance(value, str):
         return [None] * len(value), False
@@ -59,7 +59,7 @@ def read_published(
     return [element if isinstance(element, Annotation) else None for element in value], False
 
 
-_Value = str | list["_Value"] | Annotation | _Thing
+_Value = str | list["_Value"] | Annotation | _OtherValue
 
 
 def _value(node: ast.expr, fields: Mapping[str, tuple[str, ...]]) -> _Value:
@@ -76,12 +76,12 @@ def _value(node: ast.expr, fields: Mapping[str, tuple[str, ...]]) -> _Value:
                 _value(value, fields)
             elements = [_value(key, fields) for key in keys if key is not None]
             if len(elements) < len(keys) or not all(isinstance(key, str) for key in elements):
-                raise _Void
+                raise _EvaluationError
             return list(elements)
         case ast.Constant() | ast.Name() | ast.UnaryOp(ast.USub(), ast.Constant(int() | float())):
             # A class, known or not: an unknown one is made up on the spot.
-            return _Thing()
-    raise _Void
+            return _OtherValue()
+    raise _EvaluationError
 
 
 def _call(
@@ -94,19 +94,19 @@ def _call(
     positional = [_value(argument, fields) for argument in arguments]
     named = [(keyword.arg, _value(keyword.value, fields)) for keyword in keywords]
     if any(key is None for key, _ in named):
-        raise _Void
+        raise _EvaluationError
     if name not in fields:
-        return _Thing()
+        return _OtherValue()
     names = fields[name]
     if len(positional) > len(names):
-        raise _Void
+        raise _EvaluationError
     values = dict(zip(names, positional, strict=False))
     for key, value in named:
         if key not in names or key in values:
-            raise _Void
+            raise _EvaluationError
         values[key] = value
     if len(values) < len(names):
-        raise _Void
+        raise _EvaluationError
     typed: dict[str, FieldValue] = {}
     for key in names:
         value = values[key]
@@ -115,7 +115,7 @@ def _call(
         elif isinstance(value, str):
             typed[key] = value
         else:
-            return _Thing()
+            return _OtherValue()
     return Annotation(name, typed)
 
 

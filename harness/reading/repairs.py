@@ -57,4 +57,4 @@ REPAIRS: dict[str, str] = {
 }
 
 # The names of the rules that a reading needed; a dict, since the order of first use matters.
-Notes = dict[str, None]
+RepairNotes = dict[str, None]

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from harness.reading.brackets import Group
-from harness.reading.elements import REASONS, Elements
-from harness.reading.repairs import REPAIRS, Notes
-from harness.reading.statements import Statements
+from harness.reading.brackets import BracketNode
+from harness.reading.elements import DROP_REASONS, AnnotationBuilder
+from harness.reading.repairs import REPAIRS, RepairNotes
+from harness.reading.statements import StatementReader
 from harness.records import Annotation, Prediction, Status
 
-__all__ = ["REASONS", "REPAIRS", "conclude", "parse_reply"]
+__all__ = ["DROP_REASONS", "REPAIRS", "make_prediction", "parse_reply"]
 
 # A server's word for why it stopped that decides the status by itself.
 _REASONS_TO_STOP = {
@@ -86,18 +86,18 @@ def parse_reply(
         holds things but not one annotation. ``refused``: no list, and the reply begins as
         English refusals do. ``empty``: no text.
     """
-    notes: Notes = {}
-    elements = Elements(text, fields, notes)
-    lists = Statements(text, answers, elements, notes).read()
-    return conclude(text, answers, lists, elements, notes, finish_reason, example_id)
+    notes: RepairNotes = {}
+    elements = AnnotationBuilder(text, fields, notes)
+    lists = StatementReader(text, answers, elements, notes).read()
+    return make_prediction(text, answers, lists, elements, notes, finish_reason, example_id)
 
 
-def conclude(
+def make_prediction(
     text: str,
     answers: Sequence[str],
-    lists: Mapping[str, Group],
-    elements: Elements,
-    notes: Notes,
+    lists: Mapping[str, BracketNode],
+    elements: AnnotationBuilder,
+    notes: RepairNotes,
     finish_reason: str | None,
     example_id: str,
     *,
@@ -136,8 +136,8 @@ def conclude(
 def _status(
     text: str,
     stages: Mapping[str, tuple[Annotation, ...]],
-    scored: Group | None,
-    elements: Elements,
+    scored: BracketNode | None,
+    elements: AnnotationBuilder,
 ) -> Status:
     """What a reply that was not cut amounts to."""
     if scored is not None:

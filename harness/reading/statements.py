@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from harness.reading.brackets import Group, Reader, Word, empty_list, unwrapped
-from harness.reading.elements import Elements, is_nothing, is_object
-from harness.reading.repairs import Notes
-from harness.reading.strings import FOLLOW, NAME, QUOTE, SPACE, Strings
+from harness.reading.brackets import BareWord, BracketNode, BracketReader, empty_list, unwrap
+from harness.reading.elements import AnnotationBuilder, is_nothing, is_object
+from harness.reading.repairs import RepairNotes
+from harness.reading.strings import FOLLOW, NAME, QUOTE, SPACE, StringReader
 
 _BLANK = re.compile(r"[\s;\x00\ufeff\u200b-\u200f\u2060]*+")
 _LEADING = re.compile(
@@ -65,21 +65,25 @@ def _patterns(answers: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str
     return statement, re.compile(rf"[ \t;]*+(?:{comment})?+")
 
 
-class Statements:
+class StatementReader:
     """Reads the lists of one reply."""
 
-    def __init__(self, text: str, answers: Sequence[str], elements: Elements, notes: Notes) -> None:
-        self._lists: dict[str, Group] = {}
+    def __init__(
+        self, text: str, answers: Sequence[str], elements: AnnotationBuilder, notes: RepairNotes
+    ) -> None:
+        self._lists: dict[str, BracketNode] = {}
         self._text = text
         self._answers = tuple(answers)
         self._statement, self._rest_of_line = _patterns(self._answers)
         self._elements = elements
         self._notes = notes
-        self._reader = Reader(text, self._answers, elements.is_class, elements.is_field, notes)
+        self._reader = BracketReader(
+            text, self._answers, elements.is_class, elements.is_field, notes
+        )
         # The list in which annotations that stand without brackets are collected.
-        self._loose: Group | None = None
+        self._loose: BracketNode | None = None
         # The first list of another name, which counts only where nothing else is there.
-        self._other: Group | None = None
+        self._other: BracketNode | None = None
         # A string stood before the lists: the prompt left off before the translation.
         self._translated = False
         # Nothing after this is read: another example begins.
@@ -87,9 +91,9 @@ class Statements:
         # By answer, whether its list is complete and holds annotations.
         self._usable: dict[str, bool] = {}
         # Texts that are passed over need no repairs, hence their own reader of strings.
-        self._texts = Strings(text, {})
+        self._texts = StringReader(text, {})
 
-    def read(self) -> dict[str, Group]:
+    def read(self) -> dict[str, BracketNode]:
         """The lists that the reply has, by the names of the answers."""
         self._read()
         if not self._lists and self._other is not None and len(self._answers) == 1:
@@ -111,7 +115,7 @@ class Statements:
         }
         text = self._text
         search = self._statement.search
-        position = self._leading(thought(text, self._notes))
+        position = self._leading(skip_reasoning(text, self._notes))
         while found := search(text, position):
             assert found.lastgroup is not None, "each alternative has a group around it"
             self._pass_over(position, found.start())
@@ -142,7 +146,7 @@ class Statements:
             end = self._string(found.start("quote"))
             return start if end is None else end
         before = len(self._notes)
-        group = self._reader.group(found.start("list"))
+        group = self._reader.read(found.start("list"))
         if group.bracket == "(" and len(group.items) == 1 and isinstance(group.items[0][1], str):
             self._translated = True
         elif not self._object(group):
@@ -151,7 +155,7 @@ class Statements:
                 self._forget(before)
                 self._notes["prose"] = None
             else:
-                self._assign(first, unwrapped(group))
+                self._assign(first, unwrap(group))
         return self._line(group.end)
 
     def _string(self, start: int) -> int | None:
@@ -201,15 +205,15 @@ class Statements:
         if value is None:
             return None
         equals = found["equals"] is not None and not found["emphasis"]
-        name = named(found["answer"], self._answers) or self._answers[0]
-        group: Group
+        name = match_answer(found["answer"], self._answers) or self._answers[0]
+        group: BracketNode
         loose = False
         if value["open"]:
             if value["open"] == "(" and not found["equals"]:
                 return None
-            group = self._reader.group(value.start("open"))
+            group = self._reader.read(value.start("open"))
             end = group.end
-            group = unwrapped(group)
+            group = unwrap(group)
         elif value["nothing"]:
             if not _END_OF_STATEMENT.match(text, value.end()):
                 return None
@@ -246,7 +250,7 @@ class Statements:
         self._loose = group if loose else None
         return self._line(end)
 
-    def _append(self, name: str, group: Group, end: int) -> int:
+    def _append(self, name: str, group: BracketNode, end: int) -> int:
         """Adds elements to a list that is there."""
         self._notes["appended"] = None
         if name in self._lists:
@@ -271,7 +275,7 @@ class Statements:
         if self._text[start] not in "([{":
             return self._string(start)
         before = len(self._notes)
-        group = self._reader.group(start)
+        group = self._reader.read(start)
         if group.bracket == "(":
             self._translated = True
         elif self._other is None and self._elements.any_annotation(group):
@@ -289,7 +293,7 @@ class Statements:
         if not first and not _ALONE.search(self._text, max(0, start - 40), start):
             return None
         before = len(self._notes)
-        group = self._reader.group(start)
+        group = self._reader.read(start)
         self._loose = None
         if self._object(group):
             return self._line(group.end)
@@ -306,7 +310,7 @@ class Statements:
             self._assign(free, group)
         return self._line(group.end)
 
-    def _object(self, group: Group) -> bool:
+    def _object(self, group: BracketNode) -> bool:
         """Takes the lists of a JSON object that has them by their names."""
         if not is_object(group):
             return False
@@ -316,9 +320,9 @@ class Statements:
             name = folded.get((key or "").casefold())
             if name is None:
                 continue
-            if isinstance(value, Group):
+            if isinstance(value, BracketNode):
                 self._assign(name, value)
-            elif isinstance(value, Word) and is_nothing(self._text, value):
+            elif isinstance(value, BareWord) and is_nothing(self._text, value):
                 self._notes["none_list"] = None
                 self._assign(name, empty_list(value.start))
             else:
@@ -344,13 +348,13 @@ class Statements:
             self._loose.end = group.end
         return self._line(end)
 
-    def _annotations(self, start: int) -> tuple[Group, int]:
+    def _annotations(self, start: int) -> tuple[BracketNode, int]:
         """Annotations one after another, without brackets, as a list."""
         self._notes["bare_annotation"] = None
-        group = Group("[", start)
+        group = BracketNode("[", start)
         following: re.Match[str] | None = None
         while True:
-            call = self._reader.group(following.start("call") if following else start)
+            call = self._reader.read(following.start("call") if following else start)
             group.items.append((None, call))
             group.end = call.end
             group.closed = call.closed
@@ -358,7 +362,7 @@ class Statements:
             if following is None or not self._elements.is_class(following["call"]):
                 return group, group.end
 
-    def _assign(self, name: str, group: Group) -> None:
+    def _assign(self, name: str, group: BracketNode) -> None:
         """Gives an answer its list: the last one that is complete and holds annotations."""
         if not group.closed and group.end < len(self._text):
             self._notes["unclosed_list"] = None
@@ -372,7 +376,7 @@ class Statements:
         self._usable[name] = usable
 
 
-def thought(text: str, notes: Notes) -> int:
+def skip_reasoning(text: str, notes: RepairNotes) -> int:
     """Where the answer begins, behind any reasoning that the server left in the text."""
     if "think>" not in text:
         return 0
@@ -384,7 +388,7 @@ def thought(text: str, notes: Notes) -> int:
     return closed + len("</think>") if closed >= 0 else len(text)
 
 
-def named(written: str, answers: Sequence[str]) -> str | None:
+def match_answer(written: str, answers: Sequence[str]) -> str | None:
     """The answer that a name stands for, however it is written; ``None`` where it is none's."""
     if written in answers:
         return written

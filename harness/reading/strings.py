@@ -15,7 +15,7 @@ import re
 import unicodedata
 from functools import cache
 
-from harness.reading.repairs import Notes
+from harness.reading.repairs import RepairNotes
 
 # NUL, the byte order mark and invisible characters count as white space, which never matters.
 SPACE = r"[\s\x00\ufeff\u200b-\u200f\u2060]*+"
@@ -129,7 +129,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 _MOST_ADJACENT = 8
 
 
-def decode(body: str, prefix: str | None, notes: Notes) -> str:
+def decode(body: str, prefix: str | None, notes: RepairNotes) -> str:
     """The characters that a string's body stands for, decoded as Python does.
 
     Sequences that Python refuses are kept as written, and so are escapes that stand for half a
@@ -177,10 +177,10 @@ def decode(body: str, prefix: str | None, notes: Notes) -> str:
     return decoded
 
 
-class Strings:
+class StringReader:
     """Reads the strings of one text, in time linear in its length over all of them."""
 
-    def __init__(self, text: str, notes: Notes) -> None:
+    def __init__(self, text: str, notes: RepairNotes) -> None:
         self._text = text
         self._notes = notes
         # By kind of search: where it began, and what it found (None: nothing up to the end).

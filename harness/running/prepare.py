@@ -16,7 +16,7 @@ from harness.experiment import Experiment, System
 from harness.models import open_backend
 from harness.models.prices import Prices
 from harness.models.protocol import Backend, Settings
-from harness.prompting.templates import Template, find_template
+from harness.prompting.templates import Template, load_template
 from harness.running.blocks import load_blocks
 from harness.store import Store
 from harness.translation import ModelTranslator, StoredTranslator, Translator, open_translator
@@ -90,7 +90,7 @@ def prepare(
         TranslationError: a translation file cannot be read.
         CheckpointError: a local model that translates cannot be found.
     """
-    templates = [find_template(TASK, system.strategy) for system in experiment.systems]
+    templates = [load_template(TASK, system.strategy) for system in experiment.systems]
     entries = [experiment.translation_of(system) for system in experiment.systems]
     # The English that a corpus carries is read only where some system wants it.
     references = any(

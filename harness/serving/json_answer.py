@@ -20,7 +20,7 @@ def write_json(
     >>> write_json({"result": [Annotation("Person", {"span": "Ada"})]})
     '{"result": [{"type": "Person", "span": "Ada"}]}'
     """
-    lists = {name: answer_text.objects(stage) for name, stage in stages.items()}
+    lists = {name: answer_text.json_objects(stage) for name, stage in stages.items()}
     return json.dumps({**(texts or {}), **lists}, ensure_ascii=False)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import TemplateError
-from harness.prompting.answer_text import listed
+from harness.prompting.answer_text import format_list
 from harness.prompting.literals import literal
 from harness.prompting.templates import Renderer
 from harness.records import Example
@@ -59,7 +59,7 @@ def make_sample(renderer: Renderer, example: Example) -> Sample:
     answer = ""
     for name, every in gold.items():
         head = f"{HEADINGS[name]}{name} =" if answer else ""
-        answer += f"{head} {listed(a for a in every if a.type in known)}"
+        answer += f"{head} {format_list(a for a in every if a.type in known)}"
     return Sample(prompt, answer, _eng_text(prompt, example) if template.uses_english else None)
 
 

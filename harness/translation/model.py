@@ -9,7 +9,7 @@ from harness.data.block import Block
 from harness.data.dataset import UNDETERMINED
 from harness.models import open_backend
 from harness.models.prices import Prices
-from harness.prompting.templates import find_translation
+from harness.prompting.templates import load_translation_template
 from harness.records import Answer, Prompt, Request
 from harness.store import Store
 from harness.translation.settings import ModelEntry
@@ -32,7 +32,7 @@ class ModelTranslator(StoredTranslator):
         super().__init__(store)
         self.entry = entry
         self.backend = open_backend(entry.settings, prices)
-        self.template = find_translation(entry.template)
+        self.template = load_translation_template(entry.template)
         self.identity = (
             f"{entry.backend}:{entry.settings.model}"
             f"+{self.template.name}#{self.template.sha256[:8]}"

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Mapping
 
-from harness.reading.reply import REASONS, REPAIRS
+from harness.reading.reply import DROP_REASONS, REPAIRS
 from harness.records import Annotation, FieldValue, Prediction, Status
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -97,7 +97,7 @@ def check_invariants(
     assert set(prediction.repairs) <= set(REPAIRS)
     assert len(set(prediction.repairs)) == len(prediction.repairs)
     for item in prediction.dropped:
-        assert item.reason in REASONS
+        assert item.reason in DROP_REASONS
         assert item.stage in prediction.stages
         assert len(item.item) <= 200
     if prediction.status is Status.OK:

@@ -17,7 +17,7 @@ from harness.data.loading import load_examples
 from harness.errors import ExperimentError, SchemaError, UnknownNameError
 from harness.prompting.answer_schema import response_format
 from harness.prompting.schema import Schema, load_schema
-from harness.prompting.templates import Renderer, find_template, render
+from harness.prompting.templates import Renderer, load_template, render
 from harness.reading.json_reply import parse_json_reply
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Status
@@ -188,7 +188,7 @@ DEMO = load_examples(resolve("demo"), "swa", "test", limit=12, english=True)
 
 @pytest.mark.parametrize("strategy", ["direct", "self-translate", "transfusion"])
 def test_the_format_changes_the_system_message_alone(strategy: str) -> None:
-    template, schema = find_template("ner", strategy), load_schema("demo")
+    template, schema = load_template("ner", strategy), load_schema("demo")
     as_python = Renderer(template, schema, "chat")
     as_json = Renderer(template, schema, "chat", format="json")
     prompts = [as_json.render(example, example.english) for example in DEMO]
@@ -209,7 +209,7 @@ def test_the_format_changes_the_system_message_alone(strategy: str) -> None:
 def test_a_wrapper_of_ones_own_is_kept(tmp_path: Path) -> None:
     own = tmp_path / "own.j2"
     own.write_text("Keys: {{ leading }} {{ answers | join(' ') }}.")
-    template, schema = find_template("ner", "self-translate"), load_schema("demo")
+    template, schema = load_template("ner", "self-translate"), load_schema("demo")
     made = Renderer(template, schema, "chat", own, "json")
     assert made.system == "Keys: eng_text result final_result."
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.prompting.answer_text import listed
+from harness.prompting.answer_text import format_list
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, FieldValue
 from tests.prompting.test_literals import TEXTS
@@ -49,19 +49,19 @@ def formatted(source: str) -> str:
 @given(ANNOTATIONS)
 @settings(max_examples=300, deadline=None)
 def test_lists_are_as_black_writes_them(annotations: list[Annotation]) -> None:
-    source = f"result = {listed(annotations)}\n"
+    source = f"result = {format_list(annotations)}\n"
     assert formatted(source) == source
 
 
 def encodable(annotations: list[Annotation]) -> bool:
     """Half a surrogate pair, escaped as it must be, reads as the escape itself."""
-    return "\\ud" not in listed(annotations)
+    return "\\ud" not in format_list(annotations)
 
 
 @given(ANNOTATIONS.filter(encodable))
 @settings(max_examples=300, deadline=None)
 def test_what_is_written_reads_back(annotations: list[Annotation]) -> None:
-    read = parse_reply(f" {listed(annotations)}", ["result"], fields=FIELDS)
+    read = parse_reply(f" {format_list(annotations)}", ["result"], fields=FIELDS)
     assert list(read.stages["result"]) == annotations
     assert (read.status, read.dropped) == ("ok", ())
 
@@ -88,5 +88,5 @@ def test_wide_annotations_open_where_black_opens_them(
         return tuple(item.format("x" * length) for item in value)
 
     annotation = Annotation("Attack", {name: filled(value) for name, value in fields.items()})
-    source = f"result = {listed([annotation])}\n"
+    source = f"result = {format_list([annotation])}\n"
     assert formatted(source) == source

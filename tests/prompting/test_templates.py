@@ -16,7 +16,7 @@ from harness.errors import SchemaError, TemplateError, TranslationError, Unknown
 from harness.prompting.listing import list_prompts
 from harness.prompting.literals import assignment
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, find_chat, find_template, render
+from harness.prompting.templates import Renderer, load_chat_wrapper, load_template, render
 from harness.records import Example
 from tests.prompting.test_literals import TEXTS
 
@@ -148,7 +148,7 @@ def test_golden_prompts_have_the_same_bytes_under_both_wraps(
 
 def test_shipped_strategies_are_these() -> None:
     assert [row.strategy for row in list_prompts("ner")] == STRATEGIES
-    using = [name for name in STRATEGIES if find_template("ner", name).uses_english]
+    using = [name for name in STRATEGIES if load_template("ner", name).uses_english]
     assert using == ["english-only", "no-annotate", "transfusion"]
 
 
@@ -172,7 +172,7 @@ def test_shipped_prompts_are_what_black_makes_of_them(strategy: str, schema_name
 def test_any_text_is_held_as_black_would_and_cannot_break_out(
     text: str, english: str, strategy: str
 ) -> None:
-    renderer = Renderer(find_template("ner", strategy), load_schema("demo"))
+    renderer = Renderer(load_template("ner", strategy), load_schema("demo"))
     prompt = renderer.render(sentence(text), english).text
     assert prompt.endswith(" =")
 
@@ -210,15 +210,15 @@ def test_english_comes_from_the_call_or_else_from_the_example(schema: Path) -> N
         render(sentence(), "transfusion", schema=schema)
     # A run says itself where the English comes from: what the corpus carries is no fallback.
     with pytest.raises(TranslationError):
-        Renderer(find_template("ner", "transfusion"), load_schema(schema)).render(own)
+        Renderer(load_template("ner", "transfusion"), load_schema(schema)).render(own)
 
 
 def test_names_resolve_in_the_own_folder_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: Path
 ) -> None:
-    shipped = find_template("ner", "direct")
+    shipped = load_template("ner", "direct")
     monkeypatch.chdir(tmp_path)
-    assert find_template("ner", "direct") == shipped
+    assert load_template("ner", "direct") == shipped
     for name in ("ner/direct.j2", "ner/broken.j2", "re/pairs.j2", "chat/terse.j2"):
         (tmp_path / "prompts" / name).parent.mkdir(parents=True, exist_ok=True)
     mine = '{% set answers = ["found"] %}\n{{ literal(text) }}\n{{ answers[0] }} ='
@@ -227,7 +227,7 @@ def test_names_resolve_in_the_own_folder_first(
     (tmp_path / "prompts/re/pairs.j2").write_text(mine)
     (tmp_path / "prompts/chat/terse.j2").write_text("Lists: {{ answers | join(' ') }}.\n")
 
-    own = find_template("ner", "direct")
+    own = load_template("ner", "direct")
     assert own.sha256 != shipped.sha256
     prompt = Renderer(own, load_schema(schema), "chat", "terse").render(sentence("Tanga"))
     assert (prompt.text, prompt.system) == ('"Tanga"\nfound =', "Lists: found.")
@@ -257,18 +257,18 @@ def test_a_template_may_be_given_by_its_path(tmp_path: Path, schema: Path) -> No
     assert render(sentence("a"), path, schema=schema).text == 'text = "a"\nresult ='
     assert render(sentence("a"), str(path), schema=schema).text == 'text = "a"\nresult ='
     (tmp_path / "lf.j2").write_bytes(source.encode())
-    assert find_template("ner", tmp_path / "lf.j2").sha256 == find_template("ner", path).sha256
+    assert load_template("ner", tmp_path / "lf.j2").sha256 == load_template("ner", path).sha256
 
 
 def test_the_hash_covers_the_wrapper_only_where_it_is_used(tmp_path: Path) -> None:
-    template, schema = find_template("ner", "direct"), load_schema("demo")
+    template, schema = load_template("ner", "direct"), load_schema("demo")
     assert Renderer(template, schema).sha256 == template.sha256
     wrapped = Renderer(template, schema, "chat").sha256
-    assert wrapped not in (template.sha256, find_chat("default").sha256)
+    assert wrapped not in (template.sha256, load_chat_wrapper("default").sha256)
     assert Renderer(template, load_schema("uner"), "chat").sha256 == wrapped
     (tmp_path / "other.j2").write_text("Go on.")
     assert Renderer(template, schema, "chat", tmp_path / "other.j2").sha256 != wrapped
-    assert Renderer(find_template("ner", "no-annotate"), schema, "chat").sha256 != wrapped
+    assert Renderer(load_template("ner", "no-annotate"), schema, "chat").sha256 != wrapped
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_what_is_no_template_is_told_with_its_line(
     path = tmp_path / "mine.j2"
     path.write_text(source, encoding="utf-8")
     with pytest.raises(TemplateError) as caught:
-        find_template("ner", path)
+        load_template("ner", path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert said in str(caught.value)
 
@@ -313,7 +313,7 @@ def test_what_is_no_template_is_told_with_its_line(
 def test_an_error_that_only_one_text_brings_has_its_line_too(tmp_path: Path) -> None:
     path = tmp_path / "mine.j2"
     path.write_text(SET + "\n{{ text.split()[1] }}\nresult =", encoding="utf-8")
-    renderer = Renderer(find_template("ner", path), load_schema("demo"))
+    renderer = Renderer(load_template("ner", path), load_schema("demo"))
     assert renderer.render(sentence("two words")).text == "\nwords\nresult ="
     with pytest.raises(TemplateError) as caught:
         renderer.render(sentence("one"))
@@ -322,25 +322,26 @@ def test_an_error_that_only_one_text_brings_has_its_line_too(tmp_path: Path) -> 
 
 def test_unknown_names_list_the_choices(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown ner strategy 'transfuse'. Did you mean"):
-        find_template("ner", "transfuse")
+        load_template("ner", "transfuse")
     with pytest.raises(UnknownNameError, match="Choices: none"):
-        find_template("no-such-task", "direct")
+        load_template("no-such-task", "direct")
     with pytest.raises(UnknownNameError, match="Choices: completion, chat"):
-        Renderer(find_template("ner", "direct"), load_schema("demo"), "chatty")
+        Renderer(load_template("ner", "direct"), load_schema("demo"), "chatty")
     with pytest.raises(UnknownNameError, match="Choices: default"):
-        Renderer(find_template("ner", "direct"), load_schema("demo"), "chat", "formal")
+        Renderer(load_template("ner", "direct"), load_schema("demo"), "chat", "formal")
     with pytest.raises(TemplateError, match="no such file"):
-        find_template("ner", tmp_path / "absent.j2")
+        load_template("ner", tmp_path / "absent.j2")
     with pytest.raises(SchemaError, match="no such file"):
         render(sentence(), "direct", schema=tmp_path / "absent.py")
     (tmp_path / "chat.j2").write_text("{{ text }}")
     with pytest.raises(TemplateError, match=r":1: Unknown variable 'text'"):
-        find_chat(tmp_path / "chat.j2")
+        load_chat_wrapper(tmp_path / "chat.j2")
 
 
 def test_rendering_needs_neither_black_nor_pandas() -> None:
     code = (
-        "import sys; from harness.prompting.templates import *; from harness.records import Example;"
+        "import sys; from harness.prompting.templates import *;"
+        "from harness.records import Example;"
         "render(Example('0', 'd', 'l', 's', 'a'), 'direct', schema='demo');"
         "sys.exit(any(name in sys.modules for name in ('black', 'pandas', 'numpy', 'openai')))"
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.data import load_dataset
 from harness.errors import TemplateError
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, find_template, render
+from harness.prompting.templates import Renderer, load_template, render
 from harness.reading.json_reply import parse_json_reply
 from harness.records import Annotation, Example
 from harness.serving.json_answer import write_json
@@ -166,7 +166,7 @@ def test_shots_stand_between_the_guidelines_and_the_question(strategy: str, sche
 
 def test_answers_in_json_are_shown_in_json(schema: Path) -> None:
     juma = annotated('"Juma" anaishi Kisumu.', "Juma lives there.", '"Juma"', "Kisumu", "anaishi")
-    template, found = find_template("ner", "transfusion"), load_schema(schema)
+    template, found = load_template("ner", "transfusion"), load_schema(schema)
     prompt = Renderer(template, found, "chat", format="json").render(sentence(), "x", [juma])
     english = '[{"type": "Person", "span": "\\"Juma\\""}]'
     both = english.removesuffix("]") + ', {"type": "Location", "span": "Kisumu"}]'
@@ -187,7 +187,7 @@ def test_answers_in_json_are_shown_in_json(schema: Path) -> None:
 def test_any_shots_are_held_as_black_would_and_read_back(
     texts: list[tuple[str, str]], strategy: str
 ) -> None:
-    renderer = Renderer(find_template("ner", strategy), load_schema("demo"))
+    renderer = Renderer(load_template("ner", strategy), load_schema("demo"))
     shots = [annotated(text, english, text, english) for text, english in texts]
     prompt = renderer.render(sentence(), ENGLISH, shots).text
     assert black.format_str(f"{prompt} []\n", mode=MODE) == f"{prompt} []\n"
@@ -221,7 +221,7 @@ def test_the_scripted_model_answers_the_question_and_not_an_example(strategy: st
 
 
 def test_what_a_template_shows_of_its_shots(tmp_path: Path) -> None:
-    parts = {name: find_template("ner", name).shot_parts for name in STRATEGIES}
+    parts = {name: load_template("ner", name).shot_parts for name in STRATEGIES}
     everything = ("text", "gold", "eng_text", "eng_gold")
     assert parts == {
         "direct": ("text", "gold"),
@@ -238,7 +238,7 @@ def test_what_a_template_shows_of_its_shots(tmp_path: Path) -> None:
     mine.write_text(
         SET + '{% for s in shots %}\n{{ s["text"] }} {{ s.gold }}\n{% endfor %}\nresult ='
     )
-    assert find_template("ner", mine).shot_parts == ("text", "gold")
+    assert load_template("ner", mine).shot_parts == ("text", "gold")
     assert render(sentence(), mine, schema="demo").text == "result ="
     # English that an example does not have cannot be shown.
     plain = Example("train-1", "demo", "swa", "train", "Hakuna jina.")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.prompting.literals import literal
-from harness.reading.complete import closes
+from harness.reading.complete import is_complete
 from harness.reading.reply import parse_reply
 from harness.records import Status
 
@@ -57,7 +57,7 @@ _PROSE = "\n\n# The annotation instances that take place in the text above are l
     ],
 )
 def test_by_hand(text: str, answers: tuple[str, ...], closed: bool) -> None:
-    assert closes(text, answers) is closed
+    assert is_complete(text, answers) is closed
 
 
 _strings = st.text(
@@ -93,9 +93,9 @@ def test_a_reply_in_the_format_closes_at_its_last_bracket(
     reply: tuple[str, tuple[str, ...]], more: str
 ) -> None:
     text, answers = reply
-    assert not any(closes(text[:end], answers) for end in range(len(text)))
-    assert closes(text, answers)
-    assert closes(text + more, answers)
+    assert not any(is_complete(text[:end], answers) for end in range(len(text)))
+    assert is_complete(text, answers)
+    assert is_complete(text + more, answers)
 
 
 _pieces = st.lists(
@@ -116,7 +116,7 @@ _pieces = st.lists(
 @given(_pieces, st.sampled_from((("result",), _TWO)))
 def test_what_is_closed_the_parser_reads_whole(text: str, answers: tuple[str, ...]) -> None:
     for end in range(len(text) + 1):
-        if closes(text[:end], answers):
+        if is_complete(text[:end], answers):
             prediction = parse_reply(text[:end], answers, finish_reason="stop")
             # An element may still be no annotation; but none is cut, and the list is there.
             assert answers[-1] in prediction.stages

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, find_template
+from harness.prompting.templates import Renderer, load_template
 from harness.reading.published import read_published
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Example, Status
@@ -147,7 +147,7 @@ def test_fences_and_prose_change_nothing(drawn: tuple[Stages, str], language: st
     assert prediction.repairs == ("prose", "code_fence", "restated")
 
 
-TRANSFUSION = Renderer(find_template("ner", "transfusion"), load_schema("masakhaner2"))
+TRANSFUSION = Renderer(load_template("ner", "transfusion"), load_schema("masakhaner2"))
 
 
 @bounded

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, find_template
+from harness.prompting.templates import Renderer, load_template
 from harness.training.causal_tokenizer import scaffold_of, shared_words, train_tokenizer
 from harness.training.samples import make_sample
 from harness.training.synthetic.sentences import sentences
@@ -26,7 +26,7 @@ LANGUAGES = {"eng": 1.0, "swa": 1.0, "hau": 1.0, "yor": 1.0, "zul": 1.0, "por": 
 
 @lru_cache
 def tokenizer() -> Tokenizer:
-    templates = [find_template("ner", name) for name in STRATEGIES]
+    templates = [load_template("ner", name) for name in STRATEGIES]
     return train_tokenizer(
         (example.text for example in islice(sentences(1, LANGUAGES), 2_000)),
         scaffold_of(SCHEMA, templates),
@@ -87,7 +87,7 @@ def test_frequent_words_are_one_piece() -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_fixed_parts_are_single_tokens(strategy: str) -> None:
-    renderer = Renderer(find_template("ner", strategy), SCHEMA)
+    renderer = Renderer(load_template("ner", strategy), SCHEMA)
     for example in islice(sentences(2, LANGUAGES), 100):
         sample = make_sample(renderer, example)
         for text in (sample.prompt, sample.answer):
