@@ -1,137 +1,123 @@
-"""From samples to batches of token ids, the same ones each time."""
+"""From training examples to batches of token ids: encoding, length, order and padding."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.training.causal_tokenizer import BOS, EOS, letters_of
-from harness.training.samples import Sample
+from harness.training.causal_tokenizer import letters_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# So many samples are sorted by length at a time; what is cut from them is shuffled.
-_POOL = 2_048
 
-# What a token is to the loss.
-PROMPT, ENGLISH, ANSWER = 0, 1, 2
+class EncodedExample(Protocol):
+    """A training example as one or more sequences of token ids, each a row of its own array."""
 
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A sample's token ids, and for each what it is to the loss."""
-
-    ids: list[int]
-    kinds: list[int]
+    @property
+    def sequences(self) -> tuple[list[int], ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Samples side by side, padded on the right: arrays ``[samples, length]``.
-
-    ``size`` is the number of tokens without the padding.
-    """
-
-    ids: NDArray[np.int64]
-    kinds: NDArray[np.int64]
-    size: int
+ExampleT = TypeVar("ExampleT")
+EncodedT = TypeVar("EncodedT", bound=EncodedExample)
+BatchT = TypeVar("BatchT")
 
 
-class Encoder:
-    """Turns samples into token ids, without the tokens of an answer being seen in a prompt.
+class Encoder(ABC, Generic[ExampleT, EncodedT, BatchT]):
+    """Turns training examples into token ids, and these into batches.
 
-    ``spelled`` is the share of the pieces of lower-case words in a prompt that are given as
-    single characters, as words are that the vocabulary lacks.
+    ``spelled`` is the share of the pieces of lower-case words in a text that are given as single
+    characters. A word that the vocabulary lacks is encoded so too.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, spelled: float = 0.0) -> None:
         self._tokenizer = tokenizer
         self._spelled = spelled
-        self._bos, self._eos = _id(tokenizer, BOS), _id(tokenizer, EOS)
         self._letters = letters_of(tokenizer)
 
-    def encode(self, samples: list[Sample], rng: random.Random) -> list[Encoded]:
-        """Every sample as ``<s> prompt answer </s>``."""
-        prompts = self._tokenizer.encode_batch(
-            [sample.prompt for sample in samples], add_special_tokens=False
-        )
-        answers = self._tokenizer.encode_batch_fast(
-            [sample.answer for sample in samples], add_special_tokens=False
-        )
-        encoded = []
-        for sample, prompt, answer in zip(samples, prompts, answers, strict=True):
-            ids, kinds = [self._bos], [PROMPT]
-            start, end = sample.eng_text or (0, 0)
-            for token, (first, last) in zip(prompt.ids, prompt.offsets, strict=True):
-                kind = ENGLISH if start < last and first < end else PROMPT
-                spelled = self._letters.get(token) if self._spelled else None
-                if spelled and rng.random() < self._spelled:
-                    ids += spelled
-                    kinds += [kind] * len(spelled)
-                else:
-                    ids.append(token)
-                    kinds.append(kind)
-            ids += [*answer.ids, self._eos]
-            kinds += [ANSWER] * (len(answer.ids) + 1)
-            encoded.append(Encoded(ids, kinds))
-        return encoded
+    @abstractmethod
+    def encode(self, examples: Sequence[ExampleT], rng: random.Random) -> list[EncodedT]:
+        """The token ids of every example."""
+
+    @abstractmethod
+    def batch(self, encoded: Sequence[EncodedT]) -> BatchT:
+        """Examples of any length as one batch, padded on the right."""
+
+    def _spell(self, token: int, rng: random.Random) -> list[int]:
+        """The token, or its characters in the share ``spelled`` of the cases."""
+        letters = self._letters.get(token) if self._spelled else None
+        return letters if letters and rng.random() < self._spelled else [token]
 
 
-class Batches:
-    """Endless batches of at most ``tokens`` tokens with their padding.
+class BatchStream(Generic[ExampleT, EncodedT, BatchT]):
+    """Endless batches of at most ``tokens`` tokens with their padding, the same for a seed.
 
-    Samples longer than ``longest`` (which may be changed on the way) are left out.
+    ``pool`` examples at a time are sorted by length; the batches cut from them are shuffled.
+    Examples with a sequence longer than ``longest()`` tokens are left out; ``longest`` is called
+    once a pool.
     """
 
     def __init__(
-        self, samples: Iterator[Sample], encoder: Encoder, *, tokens: int, longest: int, seed: int
+        self,
+        examples: Iterator[ExampleT],
+        encoder: Encoder[ExampleT, EncodedT, BatchT],
+        *,
+        tokens: int,
+        longest: Callable[[], int],
+        seed: int,
+        pool: int = 2_048,
     ) -> None:
-        self.longest = longest
-        self._samples = samples
+        self._examples = examples
         self._encoder = encoder
-        self._tokens = tokens
+        self._tokens, self._longest, self._pool = tokens, longest, pool
         self._rng = random.Random(f"batches {seed}")
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[BatchT]:
         while True:
-            pool = self._encoder.encode(list(islice(self._samples, _POOL)), self._rng)
-            fitting = [sample for sample in pool if len(sample.ids) <= self.longest]
-            fitting.sort(key=lambda sample: len(sample.ids))
-            cuts = list(_cut(fitting, self._tokens))
-            self._rng.shuffle(cuts)
-            yield from (padded(cut) for cut in cuts)
+            pool = self._encoder.encode(list(islice(self._examples, self._pool)), self._rng)
+            longest = self._longest()
+            fitting = [example for example in pool if _length(example) <= longest]
+            parts = list(cut_by_length(fitting, self._tokens))
+            self._rng.shuffle(parts)
+            yield from map(self._encoder.batch, parts)
 
 
-def padded(samples: list[Encoded]) -> Batch:
-    """Samples of any length as one batch."""
-    shape = (len(samples), max(len(sample.ids) for sample in samples))
-    ids, kinds = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for row, sample in enumerate(samples):
-        ids[row, : len(sample.ids)] = sample.ids
-        kinds[row, : len(sample.ids)] = sample.kinds
-    return Batch(ids, kinds, sum(len(sample.ids) for sample in samples))
+def cut_by_length(examples: Iterable[EncodedT], tokens: int) -> Iterator[list[EncodedT]]:
+    """Lists of examples of similar length, each of at most ``tokens`` tokens with its padding.
+
+    An example that is longer than that is a list of its own.
+    """
+    part: list[EncodedT] = []
+    longest = 0
+    for example in sorted(examples, key=_size_and_first):
+        longest = max(longest, _length(example))
+        if part and len(example.sequences) * (len(part) + 1) * longest > tokens:
+            yield part
+            part, longest = [], _length(example)
+        part.append(example)
+    if part:
+        yield part
 
 
-def _cut(samples: list[Encoded], tokens: int) -> Iterator[list[Encoded]]:
-    """Runs of neighbours, by length, that fit a batch with their padding."""
-    batch: list[Encoded] = []
-    for sample in samples:
-        if batch and (len(batch) + 1) * len(sample.ids) > tokens:
-            yield batch
-            batch = []
-        batch.append(sample)
-    if batch:
-        yield batch
+def padded_array(rows: Sequence[Sequence[int]], pad: int) -> NDArray[np.int64]:
+    """Rows of any length as an array ``[rows, length of the longest]``, padded on the right."""
+    array = np.full((len(rows), max(map(len, rows))), pad, np.int64)
+    for index, row in enumerate(rows):
+        array[index, : len(row)] = row
+    return array
 
 
-def _id(tokenizer: Tokenizer, token: str) -> int:
-    number: int | None = tokenizer.token_to_id(token)
-    assert number is not None, f"the tokenizer has {token!r}"
-    return number
+def _length(example: EncodedExample) -> int:
+    """The number of tokens of the longest sequence."""
+    return max(map(len, example.sequences))
+
+
+def _size_and_first(example: EncodedExample) -> tuple[int, int]:
+    """The number of tokens of all sequences, and of the first one."""
+    return sum(map(len, example.sequences)), len(example.sequences[0])

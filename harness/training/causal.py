@@ -1,24 +1,18 @@
 """The trainer of a causal language model on prompts and answers of the harness.
 
-It is the loss on answers, in a loop: samples from a recipe's stream, batches of one length,
-one step each. Everything follows from the recipe and the seed; on the same machine, with the
-same number of threads, the weights come out bit for bit the same.
+The loss is on the answers; at first also on the English of the prompt, where a recipe says so.
 """
 
 from __future__ import annotations
 
-import copy
 import random
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import find_template
-from harness.training.batches import ANSWER, ENGLISH, Batch, Batches, Encoder, padded
+from harness.prompting.templates import load_template
+from harness.training.batches import BatchStream
 from harness.training.causal_tokenizer import (
     BOS,
     EOS,
@@ -27,9 +21,10 @@ from harness.training.causal_tokenizer import (
     shared_words,
     train_tokenizer,
 )
+from harness.training.loop import HeldOutScore, Trainer
 from harness.training.mixture import samples
-from harness.training.recipe import Recipe
-from harness.training.schedule import make_optimizers, set_rates
+from harness.training.recipe import CausalRecipe
+from harness.training.sample_batches import ANSWER, ENGLISH, SampleBatch, SampleEncoder
 from harness.training.synthetic.clauses import clauses
 from harness.training.synthetic.sentences import sentences
 
@@ -37,24 +32,11 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-# Held-out samples by which the training is watched.
-_WATCHED = 256
+# The number of held-out samples that are scored on the way.
+_HELD_OUT = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """How a training stands: tokens and seconds so far, loss since the last check, and of held-out
-    samples the loss and the share whose whole answer the model would have given."""
-
-    step: int
-    tokens: int
-    seconds: float
-    loss: float
-    held_out_loss: float
-    held_out_right: float
-
-
-def make_tokenizer(recipe: Recipe, seed: int) -> Tokenizer:
+def make_tokenizer(recipe: CausalRecipe, seed: int) -> Tokenizer:
     """The recipe's tokenizer, learned from the text and the English of its sentences.
 
     All languages weigh the same there, lest the words of the rare ones come in crumbs.
@@ -66,7 +48,7 @@ def make_tokenizer(recipe: Recipe, seed: int) -> Tokenizer:
         *islice(sentences(seed, languages), entry.sentences - count),
         *islice(clauses(seed, languages), count),
     ]
-    templates = [find_template("ner", name) for name in text.strategies]
+    templates = [load_template("ner", name) for name in text.strategies]
     return train_tokenizer(
         (part for example in examples for part in (example.text, example.english or "")),
         scaffold_of(load_schema(text.schema_), templates),
@@ -75,26 +57,20 @@ def make_tokenizer(recipe: Recipe, seed: int) -> Tokenizer:
     )
 
 
-class Trainer:
-    """A model in training.
+class CausalTrainer(Trainer[SampleBatch]):
+    """A ``LlamaForCausalLM`` in training."""
 
-    Attributes:
-        model: the ``LlamaForCausalLM``, in float32.
-        tokenizer: its tokenizer.
-    """
-
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, recipe: CausalRecipe, seed: int) -> None:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
         torch.manual_seed(seed)
         torch.set_num_threads(recipe.training.threads)
-        self.recipe, self.seed = recipe, seed
-        self.tokenizer = make_tokenizer(recipe, seed)
-        pad, bos, eos = (self.tokenizer.token_to_id(token) for token in (PAD, BOS, EOS))
-        self.model: Any = LlamaForCausalLM(
+        tokenizer = make_tokenizer(recipe, seed)
+        pad, bos, eos = (tokenizer.token_to_id(token) for token in (PAD, BOS, EOS))
+        model: Any = LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=self.tokenizer.get_vocab_size(),
+                vocab_size=tokenizer.get_vocab_size(),
                 tie_word_embeddings=True,
                 pad_token_id=pad,
                 bos_token_id=bos,
@@ -103,122 +79,62 @@ class Trainer:
                 rope_parameters={"rope_type": "default", "rope_theta": recipe.model.rope_theta},
             )
         )
-        torch.nn.init.normal_(
-            self.model.model.embed_tokens.weight, std=recipe.model.embedding_range
-        )
-        self.step = self.tokens = 0
-        self._optimizers = make_optimizers(self.model, recipe.training)
-        encoder = Encoder(self.tokenizer, spelled=recipe.text.spelled)
-        self._batches = Batches(
+        torch.nn.init.normal_(model.model.embed_tokens.weight, std=recipe.model.embedding_range)
+        batches = BatchStream(
             samples(recipe.text, seed),
-            encoder,
+            SampleEncoder(tokenizer, spelled=recipe.text.spelled),
             tokens=recipe.training.batch_tokens,
-            longest=recipe.model.max_position_embeddings,
+            longest=self._longest,
             seed=seed,
         )
-        self._watched = self._held_out()
+        super().__init__(model, tokenizer, batches, recipe.training)
+        self.recipe, self.seed = recipe, seed
+        self._held_out = self._held_out_batches()
 
-    def run(
-        self,
-        *,
-        checked: Callable[[Check], None] = lambda check: None,
-    ) -> None:
-        """Train to the end; ``checked`` is told how it stands every so many steps."""
-        import torch
-
-        plan = self.recipe.training
-        began, since, loss = time.monotonic(), 0, 0.0
-        self._set_length()
-        for batch in self._batches:
-            set_rates(self._optimizers, plan, self._done())
-            value: Any = self._loss(batch)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
-            for optimizer in self._optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            self.step += 1
-            self.tokens += batch.size
-            since += 1
-            loss += value.item()
-            over = self.tokens >= plan.tokens
-            if over or self.step % plan.check_every == 0:
-                held_out = self.watch()
-                seconds = time.monotonic() - began
-                checked(Check(self.step, self.tokens, seconds, loss / since, *held_out))
-                since, loss = 0, 0.0
-            if over:
-                return
-            self._set_length()
-
-    def watch(self) -> tuple[float, float]:
-        """On the held-out samples: the loss of answers, and the share of answers all right.
-
-        An answer is all right where each of its tokens is the likeliest after those before it:
-        exactly where greedy decoding gives it.
-        """
+    def evaluate(self) -> HeldOutScore:
+        """The loss of the answers, and the share of the answers that are all right."""
         import torch
         from torch.nn import functional
 
         loss, count, right = 0.0, 0, 0
         self.model.eval()
         with torch.inference_mode():
-            for batch in self._watched:
+            for batch in self._held_out:
                 logits, targets, rows, _ = self._predict(batch, english=False)
                 loss += functional.cross_entropy(logits, targets, reduction="sum").item()
                 count += len(targets)
                 wrong = set(rows[logits.argmax(-1) != targets].tolist())
                 right += len(batch.ids) - len(wrong)
         self.model.train()
-        return loss / count, right / sum(len(batch.ids) for batch in self._watched)
+        return HeldOutScore(loss / count, right / sum(len(batch.ids) for batch in self._held_out))
 
-    def save(self, folder: Path) -> None:
-        """Write a folder as the hub lays one out, in float16, with its CTranslate2 form."""
-        import torch
-        import transformers
-        from ctranslate2.converters import TransformersConverter
+    def generation_settings(self) -> Mapping[str, Any]:
+        return {}
 
-        classes: Any = transformers
+    def tokenizer_settings(self) -> Mapping[str, Any]:
+        return {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD, "padding_side": "left"}
 
-        folder.mkdir(parents=True, exist_ok=True)
-        model = copy.deepcopy(self.model).to(torch.float16)
-        config = self.model.config
-        model.generation_config = classes.GenerationConfig(
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
-        )
-        model.save_pretrained(folder)
-        classes.PreTrainedTokenizerFast(
-            tokenizer_object=self.tokenizer,
-            bos_token=BOS,
-            eos_token=EOS,
-            pad_token=PAD,
-            padding_side="left",
-            clean_up_tokenization_spaces=False,
-            model_max_length=config.max_position_embeddings,
-        ).save_pretrained(folder)
-        converter = TransformersConverter(str(folder))
-        converter.convert(str(folder / "ctranslate2"), quantization="float16", force=True)
-        for file in folder.rglob("*"):
-            if file.is_file():
-                file.chmod(0o644)  # safetensors are written for their owner only
+    def loss(self, batch: SampleBatch) -> torch.Tensor:
+        from torch.nn import functional
 
-    def _held_out(self) -> list[Batch]:
-        stream = samples(self.recipe.text, self.seed, held_out=True)
-        encoder = Encoder(self.tokenizer)
-        encoded = encoder.encode(list(islice(stream, _WATCHED)), random.Random(self.seed))
-        encoded.sort(key=lambda sample: len(sample.ids))
-        return [padded(encoded[i : i + 32]) for i in range(0, len(encoded), 32)]
+        auxiliary = self.recipe.training.auxiliary
+        english = auxiliary.weight > 0 and self.done < auxiliary.share
+        logits, targets, _, kinds = self._predict(batch, english=english)
+        losses = functional.cross_entropy(logits, targets, reduction="none")
+        answer = kinds == ANSWER
+        loss = losses[answer].mean()
+        if english and not answer.all():
+            loss = loss + auxiliary.weight * losses[~answer].mean()
+        return loss
 
     def _predict(
-        self, batch: Batch, *, english: bool
+        self, batch: SampleBatch, *, english: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits, targets, rows and kinds of the tokens that have a loss, in order.
 
-        Only for them is there a product with the vocabulary, which would cost as much as two
-        layers. The padding is on the right, where no token that counts can see it, so that
-        attention needs no mask.
+        Only their hidden states are multiplied with the vocabulary: for all tokens that would cost
+        as much as two layers. The padding is on the right, where no token that counts can see it;
+        so attention needs no mask.
         """
         import torch
 
@@ -229,25 +145,16 @@ class Trainer:
         rows = wanted.nonzero()[:, 0]
         return logits, ids[:, 1:][wanted], rows, kinds[:, 1:][wanted]
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        from torch.nn import functional
+    def _held_out_batches(self) -> list[SampleBatch]:
+        stream = samples(self.recipe.text, self.seed, held_out=True)
+        encoder = SampleEncoder(self.tokenizer)
+        encoded = encoder.encode(list(islice(stream, _HELD_OUT)), random.Random(self.seed))
+        encoded.sort(key=lambda sample: len(sample.ids))
+        return [encoder.batch(encoded[i : i + 32]) for i in range(0, len(encoded), 32)]
 
-        auxiliary = self.recipe.training.auxiliary
-        english = auxiliary.weight > 0 and self._done() < auxiliary.share
-        logits, targets, _, kinds = self._predict(batch, english=english)
-        losses = functional.cross_entropy(logits, targets, reduction="none")
-        answer = kinds == ANSWER
-        loss = losses[answer].mean()
-        if english and not answer.all():
-            loss = loss + auxiliary.weight * losses[~answer].mean()
-        return loss
-
-    def _done(self) -> float:
-        """How much of the training is done, from 0 to 1."""
-        return min(self.tokens / self.recipe.training.tokens, 1.0)
-
-    def _set_length(self) -> None:
-        plan, longest = self.recipe.training, self.recipe.model.max_position_embeddings
-        if self._done() < plan.short_share:
-            longest = plan.shortest
-        self._batches.longest = longest
+    def _longest(self) -> int:
+        """The tokens that a sample may have at this point of the training."""
+        training = self.recipe.training
+        if self.done < training.short_share:
+            return training.shortest
+        return self.recipe.model.max_position_embeddings

@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import count
 
 from harness.prompting.schema import Schema, load_schema
-from harness.prompting.templates import Renderer, find_template
+from harness.prompting.templates import Renderer, load_template
 from harness.records import Example
-from harness.training.recipe import Text
+from harness.training.recipe import SampleText
 from harness.training.samples import Sample, make_sample
 from harness.training.synthetic.clauses import clauses
 from harness.training.synthetic.noise import translated_badly
@@ -23,14 +23,14 @@ _WORDS = 2_000
 _EXCHANGED = 0.5
 
 
-def samples(text: Text, seed: int, *, held_out: bool = False) -> Iterator[Sample]:
+def samples(text: SampleText, seed: int, *, held_out: bool = False) -> Iterator[Sample]:
     """Endless samples, the same for the same seed.
 
     With ``held_out``, of patterns and names that are never drawn without, as they are written.
     """
     rng = random.Random(f"samples {seed} {held_out}")
     schema = load_schema(text.schema_)
-    templates = {name: find_template("ner", name) for name in text.strategies}
+    templates = {name: load_template("ner", name) for name in text.strategies}
     renderers: dict[tuple[str, str], Renderer] = {}
     words: dict[str, list[str]] = {}
     stream = sentences(seed, text.languages, held_out=True) if held_out else None
@@ -47,7 +47,7 @@ def samples(text: Text, seed: int, *, held_out: bool = False) -> Iterator[Sample
 
 
 def _varied(
-    text: Text, seed: int, rng: random.Random, words: dict[str, list[str]]
+    text: SampleText, seed: int, rng: random.Random, words: dict[str, list[str]]
 ) -> Iterator[Example]:
     """The sentences that are trained on; ``words`` gets those of each language."""
     patterns, composed = sentences(seed, text.languages), clauses(seed, text.languages)

@@ -13,7 +13,7 @@ from harness.errors import ExperimentError
 from harness.sections import Section, validated
 
 
-class Model(Section):
+class CausalModel(Section):
     """The shape of a Llama, in the words of its ``config.json``.
 
     ``embedding_range`` is the deviation of the embeddings at the start. A rare letter is copied
@@ -52,7 +52,7 @@ class Noise(Section):
     names: float = Field(default=0.0, ge=0, le=1)
 
 
-class Text(Section):
+class SampleText(Section):
     """Which prompts are trained on.
 
     ``languages`` and ``strategies`` are shares of the samples; ``schema_variants`` is the share
@@ -107,7 +107,7 @@ class Course(Section):
     check_every: int = 500
 
 
-class Training(Course):
+class CausalTraining(Course):
     """The length of samples is bounded by ``shortest`` tokens at first, and by nothing after the
     share ``short_share``."""
 
@@ -116,14 +116,14 @@ class Training(Course):
     auxiliary: Auxiliary = Auxiliary()
 
 
-class Recipe(Section):
+class CausalRecipe(Section):
     """A whole recipe for a causal language model."""
 
     kind: Literal["causal"]
-    model: Model
+    model: CausalModel
     tokenizer: TokenizerEntry
-    text: Text
-    training: Training
+    text: SampleText
+    training: CausalTraining
 
 
 class TranslatorModel(Section):
@@ -145,7 +145,7 @@ class PairText(Section):
     together word by word. After a share ``names`` of them one of its names follows as a pair of
     its own. In ``unknown_sentences`` of them at most ``unknown_words`` of
     the lower-case words, a different share each time, are made into words that nobody knows.
-    ``spelled`` is as in :class:`Text`.
+    ``spelled`` is as in :class:`SampleText`.
     """
 
     languages: Mapping[str, float]
@@ -172,10 +172,10 @@ class TranslatorRecipe(Section):
     training: TranslatorTraining
 
 
-AnyRecipe = Annotated[Recipe | TranslatorRecipe, Field(discriminator="kind")]
+AnyRecipe = Annotated[CausalRecipe | TranslatorRecipe, Field(discriminator="kind")]
 
 
-def load_recipe(path: Path) -> Recipe | TranslatorRecipe:
+def load_recipe(path: Path) -> CausalRecipe | TranslatorRecipe:
     """Read a recipe; raises ExperimentError, which names the file and the key."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -183,5 +183,5 @@ def load_recipe(path: Path) -> Recipe | TranslatorRecipe:
         raise ExperimentError(f"{path}: no such file. Check the path.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise ExperimentError(f"{path}: {problem}. Correct the file.") from None
-    adapter = TypeAdapter[Recipe | TranslatorRecipe](AnyRecipe)
+    adapter = TypeAdapter[CausalRecipe | TranslatorRecipe](AnyRecipe)
     return validated(adapter.validate_python, document, str(path))

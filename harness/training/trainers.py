@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UnknownNameError, UsageError, unknown
-from harness.training.recipe import Recipe, load_recipe
+from harness.training.loop import Trainer, TrainingReport
+from harness.training.recipe import CausalRecipe, TranslatorRecipe, load_recipe
 
 _RECIPES = Path(__file__).parent / "recipes"
 _NEEDED = ("torch", "transformers", "ctranslate2", "tokenizers")
@@ -39,18 +40,18 @@ def train(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: something is there already. Name a new folder with --out.")
 
-    def checked(check: Any) -> None:
-        share = min(check.tokens / plan.training.tokens, 1)
+    def report(state: TrainingReport) -> None:
+        share = min(state.tokens / plan.training.tokens, 1)
         say(
-            f"{share:4.0%}  step {check.step}  {check.tokens / check.seconds:,.0f} tokens/s  "
-            f"loss {check.loss:.3f}  held out: loss {check.held_out_loss:.3f}, "
-            f"{check.held_out_right:.1%} of answers all right"
+            f"{share:4.0%}  step {state.step}  {state.tokens / state.seconds:,.0f} tokens/s  "
+            f"loss {state.loss:.3f}  held out: loss {state.held_out.loss:.3f}, "
+            f"{state.held_out.right:.1%} of answers all right"
         )
 
     trainer = _trainer(plan, seed)
     count = sum(parameter.numel() for parameter in trainer.model.parameters())
     say(f"{file.stem}, seed {seed}: {count:,} parameters, {plan.training.tokens:,} tokens.")
-    trainer.run(checked=checked)
+    trainer.run(report=report)
     trainer.save(out)
     say(f"Written to {out}.")
 
@@ -66,11 +67,11 @@ def _find(recipe: str | Path) -> Path:
     return shipped[str(recipe)]
 
 
-def _trainer(plan: Any, seed: int) -> Any:
-    if isinstance(plan, Recipe):
-        from harness.training.causal import Trainer
+def _trainer(plan: CausalRecipe | TranslatorRecipe, seed: int) -> Trainer[Any]:
+    if isinstance(plan, CausalRecipe):
+        from harness.training.causal import CausalTrainer
 
-        return Trainer(plan, seed)
+        return CausalTrainer(plan, seed)
     from harness.training.translator import TranslatorTrainer
 
     return TranslatorTrainer(plan, seed)

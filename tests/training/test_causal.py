@@ -14,11 +14,13 @@ torch = pytest.importorskip("torch")
 ctranslate2 = pytest.importorskip("ctranslate2")
 
 from harness.errors import ExperimentError, UsageError  # noqa: E402
-from harness.training.batches import ANSWER, ENGLISH, Batches, Encoder  # noqa: E402
-from harness.training.causal import Check, Trainer, make_tokenizer  # noqa: E402
+from harness.training.batches import BatchStream  # noqa: E402
+from harness.training.causal import CausalTrainer, make_tokenizer  # noqa: E402
+from harness.training.loop import TrainingReport  # noqa: E402
 from harness.training.mixture import samples  # noqa: E402
 from harness.training.muon import orthogonal  # noqa: E402
-from harness.training.recipe import Recipe, load_recipe  # noqa: E402
+from harness.training.recipe import CausalRecipe, load_recipe  # noqa: E402
+from harness.training.sample_batches import ANSWER, ENGLISH, SampleEncoder  # noqa: E402
 from harness.training.trainers import train  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "harness/training/recipes/tiny-gollie-tf.toml"
@@ -58,9 +60,9 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def loaded(path: Path) -> Recipe:
+def loaded(path: Path) -> CausalRecipe:
     recipe = load_recipe(path)
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, CausalRecipe)
     return recipe
 
 
@@ -76,12 +78,12 @@ def test_a_short_training_lowers_the_loss_and_writes_both_forms(
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    trainer = Trainer(loaded(recipe), seed=1)
-    before, _ = trainer.watch()
-    checks: list[Check] = []
-    trainer.run(checked=checks.append)
-    assert checks[-1].held_out_loss < 0.75 * before
-    assert checks[-1].tokens >= 30_000
+    trainer = CausalTrainer(loaded(recipe), seed=1)
+    before = trainer.evaluate().loss
+    reports: list[TrainingReport] = []
+    trainer.run(report=reports.append)
+    assert reports[-1].held_out.loss < 0.75 * before
+    assert reports[-1].tokens >= 30_000
 
     folder = tmp_path / "model"
     trainer.save(folder)
@@ -111,7 +113,7 @@ def test_the_same_seed_gives_the_same_weights(recipe: Path) -> None:
     recipe.write_text(TINY.replace("tokens = 30_000", "tokens = 8_000"), encoding="utf-8")
 
     def weights(seed: int) -> torch.Tensor:
-        trainer = Trainer(loaded(recipe), seed)
+        trainer = CausalTrainer(loaded(recipe), seed)
         trainer.run()
         return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 
@@ -125,7 +127,7 @@ def test_loss_falls_on_answers_only_and_batches_hold_what_they_may(recipe: Path)
     tokenizer = make_tokenizer(plan, 1)
     drawn = list(islice(samples(plan.text, 3), 100))
     for sample, encoded in zip(
-        drawn, Encoder(tokenizer, spelled=0.5).encode(drawn, random.Random(1)), strict=True
+        drawn, SampleEncoder(tokenizer, spelled=0.5).encode(drawn, random.Random(1)), strict=True
     ):
         pairs = list(zip(encoded.ids, encoded.kinds, strict=True))
         answer = [token for token, kind in pairs if kind == ANSWER]
@@ -140,7 +142,9 @@ def test_loss_falls_on_answers_only_and_batches_hold_what_they_may(recipe: Path)
             assert len(english) < len(sample.prompt[slice(*sample.eng_text)]) + 10
         # Words that are spelled out are still the same words.
         assert tokenizer.decode(encoded.ids) == sample.prompt + sample.answer
-    batches = Batches(samples(plan.text, 3), Encoder(tokenizer), tokens=2_000, longest=150, seed=3)
+    batches = BatchStream(
+        samples(plan.text, 3), SampleEncoder(tokenizer), tokens=2_000, longest=lambda: 150, seed=3
+    )
     for batch in islice(batches, 20):
         assert batch.ids.size <= 2_000
         assert batch.ids.shape[1] <= 150

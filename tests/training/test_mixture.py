@@ -10,7 +10,7 @@ import pytest
 from harness.reading.reply import parse_reply
 from harness.records import Example
 from harness.training.mixture import samples
-from harness.training.recipe import Noise, Text
+from harness.training.recipe import Noise, SampleText
 from harness.training.synthetic.noise import translated_badly
 from harness.training.synthetic.sentences import sentences
 from harness.training.synthetic.variety import exchanged, spliced
@@ -19,9 +19,9 @@ LANGUAGES = {"eng": 0.5, "swa": 0.1, "hau": 0.1, "yor": 0.1, "zul": 0.1, "por": 
 STRATEGIES = {"direct": 0.4, "no-annotate": 0.2, "transfusion": 0.4}
 
 
-def text(**changes: object) -> Text:
+def text(**changes: object) -> SampleText:
     plain = {"schema": "demo", "languages": LANGUAGES, "strategies": STRATEGIES}
-    return Text.model_validate({**plain, **changes})
+    return SampleText.model_validate({**plain, **changes})
 
 
 def placed(example: Example) -> bool:

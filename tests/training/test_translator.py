@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from harness.records import Annotation, Example
-from harness.training.pairs import PairBatches, PairEncoder, pairs, with_unknown
+from harness.training.batches import BatchStream
+from harness.training.pair_batches import PairEncoder
+from harness.training.pairs import pairs, with_unknown
 from harness.training.recipe import TranslatorRecipe, load_recipe
 from harness.training.synthetic.clauses import clauses
 from harness.training.synthetic.sentences import sentences
@@ -167,7 +169,9 @@ def test_unknown_words_leave_names_and_capitals_alone():
 
 def test_batches_hold_whole_pairs_within_the_limit(tokenizer, text):
     stream = pairs(text, 0)
-    batches = PairBatches(stream, PairEncoder(tokenizer), tokens=900, longest=90, seed=0)
+    batches = BatchStream(
+        stream, PairEncoder(tokenizer), tokens=900, longest=lambda: 90, seed=0, pool=4_096
+    )
     end, english = (tokenizer.token_to_id(token) for token in ("</s>", "eng_Latn"))
     codes = {tokenizer.token_to_id(CODES[code]) for code in text.languages}
     for batch in islice(batches, 30):
@@ -190,14 +194,14 @@ def test_a_training_from_a_recipe(recipe: TranslatorRecipe, tmp_path: Path):
 
     from harness.training.translator import TranslatorTrainer
 
-    checks, weights = [], []
+    reports, weights = [], []
     for _ in range(2):
         trainer = TranslatorTrainer(recipe, 5)
-        before = trainer.watch()[0]
-        trainer.run(checked=checks.append)
+        before = trainer.evaluate().loss
+        trainer.run(report=reports.append)
         weights.append(trainer.model.state_dict())
-    assert checks[-1].tokens >= recipe.training.tokens
-    assert checks[-1].held_out_loss < before - 0.5
+    assert reports[-1].tokens >= recipe.training.tokens
+    assert reports[-1].held_out.loss < before - 0.5
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
     folder = tmp_path / "tiny"
