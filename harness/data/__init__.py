@@ -1,4 +1,4 @@
-"""Corpora: the catalogue, their files, one reader per format, and the English they carry."""
+"""Corpora: catalogue, files, one reader per format, and the English they come with."""
 
 from harness.data.catalog import catalog, resolve
 from harness.data.check import FileReport, LanguageRow, check, describe

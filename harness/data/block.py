@@ -1,4 +1,4 @@
-"""The unit of a table's row."""
+"""The examples of one row of a results table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from harness.records import Example
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The examples of one dataset and language, the unit of a table's row.
+    """The examples of one dataset, language and split; a table has one row for each block.
 
-    ``altered`` says that they come from a local file that is not the pinned one.
+    ``altered`` is true if they come from a local file that differs from the pinned one.
     """
 
     dataset: Dataset

@@ -1,10 +1,10 @@
-"""The reader of the project's own format: JSON, one sentence a line.
+"""The reader of the project's own format: JSONL, one sentence per line.
 
 A line is an object with ``text`` or ``tokens``, and ``entities``, a list of objects with a
 ``label`` and either ``start`` and ``end`` (end exclusive; code points of the text, or token
 positions where the sentence is given as tokens) or ``span``, the surface alone. ``id``,
 ``language``, ``english`` and ``english_entities`` (over the English, in code points) are
-optional. Other keys are left alone, unless they look like a misspelling of one of these.
+optional. Other keys are ignored, unless they look like a misspelling of one of these.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read_jsonl(path: Path, labels: LabelMap) -> CorpusFile:
 
 
 class _Line:
-    """One line being read; knows where it is, for messages."""
+    """One line to be read, with its number for error messages."""
 
     def __init__(self, corpus: CorpusFile, number: int, labels: LabelMap) -> None:
         self.corpus = corpus
@@ -64,13 +64,13 @@ class _Line:
         if not isinstance(row, dict):
             self.fail('not a JSON object. Write {"text": "…", "entities": […]}.')
         if _SURROGATE.search(line):
-            # A pair of escapes is one character by now; half of one is in no UTF-8 text.
+            # json.loads made one character of a pair; a lone surrogate cannot be encoded as UTF-8.
             try:
                 json.dumps(row, ensure_ascii=False).encode()
             except UnicodeEncodeError:
                 self.fail("half of a surrogate pair. Write the character itself.")
         for key in row.keys() - _KEYS:
-            # Other keys are left alone, but not one that was meant to be one of these.
+            # Other keys are ignored, but a misspelt key must not be.
             if near := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
                 self.fail(f"unknown key '{key}'. Did you mean '{near[0]}'?")
         entities = row.get("entities")
@@ -152,24 +152,24 @@ class _Line:
     def _token_mentions(
         self, tokens: tuple[str, ...], entities: list[Any]
     ) -> tuple[str, list[Mention]]:
-        """Mentions whose offsets count tokens; a bare span is looked for in the joined text."""
-        places = [
+        """The joined text, and its mentions; a mention with a span only has no offsets."""
+        offsets = [
             self._offsets(entity, len(tokens), f"there are {len(tokens)} tokens")
             if isinstance(entity, dict) and ("start" in entity or "end" in entity)
             else None
             for entity in entities
         ]
-        named = [
-            (place, self._label(entity)) for place, entity in zip(places, entities, strict=True)
+        labelled = [
+            (pair, self._label(entity)) for pair, entity in zip(offsets, entities, strict=True)
         ]
-        placed = [(*place, label) for place, label in named if place is not None]
-        text, laid_out = join_tokens(tokens, placed, self.corpus.oddities)
-        if len(laid_out) != len(placed):
+        spans = [(*pair, label) for pair, label in labelled if pair is not None]
+        text, span_mentions = join_tokens(tokens, spans, self.corpus.oddities)
+        if len(span_mentions) != len(spans):
             self.fail("an entity covers nothing but empty tokens.")
-        in_order = iter(laid_out)
+        in_order = iter(span_mentions)
         mentions = []
-        for place, entity in zip(places, entities, strict=True):
-            if place is None:
+        for pair, entity in zip(offsets, entities, strict=True):
+            if pair is None:
                 mentions.append(self._mention(entity, text, "tokens"))
                 continue
             mention = next(in_order)
@@ -180,12 +180,12 @@ class _Line:
             mentions.append(mention)
         return text, mentions
 
-    def _offsets(self, entity: dict[str, Any], size: int, there: str) -> tuple[int, int]:
+    def _offsets(self, entity: dict[str, Any], size: int, size_message: str) -> tuple[int, int]:
         start, end = entity.get("start"), entity.get("end")
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
             self.fail(
                 f"entity {_short(entity)}: `start` and `end` must be whole numbers with "
-                f"0 <= start < end, and {there}."
+                f"0 <= start < end, and {size_message}."
             )
         return start, end
 

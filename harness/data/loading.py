@@ -1,4 +1,4 @@
-"""From the sentences of a file to examples: ids, gold, the English beside them."""
+"""Examples from the sentences of a file: their ids, gold and English."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from harness.data.english import reference_english
 from harness.data.formats import FORMATS
 from harness.errors import UsageError
 from harness.records import Annotation, Example
+from harness.shapes import SPAN
 
 
 def load_dataset(
@@ -33,9 +34,9 @@ def load_dataset(
 ) -> list[Example]:
     """The examples of a dataset's language and split, in the order of the file.
 
-    ``name`` is one of the catalogue (``harness ls datasets``) or, with ``path``, ``format`` and
-    ``labels``, of one's own data (:func:`resolve`). The other arguments, and the errors, are those
-    of :func:`load_examples`.
+    ``name`` is a name of the catalogue (``harness ls datasets``) or, with ``path``, ``format`` and
+    ``labels``, the name of own data (:func:`resolve`). The other arguments and the errors are
+    those of :func:`load_examples`.
 
     >>> load_dataset("masakhaner2", "swa", limit=200)  # doctest: +SKIP
     """
@@ -68,9 +69,9 @@ def load_examples(
 ) -> list[Example]:
     """The examples of a language and split, in the order of the file.
 
-    ``limit`` takes the first that many; ``sample`` draws that many with ``seed`` and keeps the
-    file's order. With ``english``, each example has the English that the corpus carries and,
-    where there is one, the gold of that English (:mod:`harness.data.english`).
+    ``limit`` takes that many from the start; ``sample`` draws that many with ``seed`` and keeps the
+    order of the file. With ``english``, each example has the English that comes with the corpus
+    and its gold, if there is any (:mod:`harness.data.english`).
 
     An example's text is its tokens joined by single spaces, or the text as given. Its id is the
     one in the file if every sentence has one and no two share it, else ``<split>-<index>``,
@@ -84,12 +85,12 @@ def load_examples(
     corpus = dataset.read(language, split, data_dir=data_dir, progress=progress)
     sentences = dataset.sentences(language, split, corpus)
     ids = _ids(dataset, split, corpus, sentences)
-    chosen = _choose(len(sentences), limit, sample, seed)
+    indices = _choose(len(sentences), limit, sample, seed)
     references = (
         reference_english(dataset, language, split, sentences, data_dir) if english else None
     )
     examples = []
-    for index in chosen:
+    for index in indices:
         sentence = sentences[index]
         example = Example(
             id=ids[index],
@@ -110,7 +111,7 @@ def _gold(dataset: Dataset, mentions: Iterable[Mention]) -> tuple[Annotation, ..
     classes = dataset.labels
     return tuple(
         [
-            Annotation(classes[label], {"span": surface}, offsets)
+            Annotation(classes[label], {SPAN: surface}, offsets)
             for label, surface, offsets in mentions
             if label in classes
         ]
@@ -126,25 +127,25 @@ def _english_gold(
 def _ids(
     dataset: Dataset, split: str, corpus: CorpusFile, sentences: Sequence[Sentence]
 ) -> list[str]:
-    counted = [f"{split}-{i}" for i in range(len(sentences))]
+    by_index = [f"{split}-{i}" for i in range(len(sentences))]
     own = [sentence.id for sentence in sentences]
     if not FORMATS[dataset.format].sentence_fields:
         named = [i for i in own if i is not None]
-        return named if len(named) == len({*named}) == len(own) else counted
-    ids = [i or c for i, c in zip(own, counted, strict=True)]
+        return named if len(named) == len({*named}) == len(own) else by_index
+    ids = [i or c for i, c in zip(own, by_index, strict=True)]
     if len({*ids}) < len(ids):
         lines: dict[str, int] = {}
         for i, sentence in zip(ids, sentences, strict=True):
             first = lines.setdefault(i, sentence.line)
             if first != sentence.line:
                 raise_format_error(
-                    corpus.path, sentence.line, f"id '{i}' is that of line {first} already."
+                    corpus.path, sentence.line, f"id '{i}' is already used in line {first}."
                 )
     return ids
 
 
 def _choose(size: int, limit: int | None, sample: int | None, seed: int) -> Sequence[int]:
-    """Which of ``size`` sentences are taken, ascending."""
+    """The indices of the sentences that are taken, of ``size``, ascending."""
     if limit is not None and sample is not None:
         raise UsageError("`limit` takes the first examples and `sample` draws them: give one.")
     for name, number in (("limit", limit), ("sample", sample)):

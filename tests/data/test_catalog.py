@@ -197,7 +197,7 @@ def test_shared_ids_of_ones_own_are_an_error(tmp_path: Path) -> None:
     dataset = resolve("own", path=path, labels=OWN)
     assert [e.id for code in ("hau", "swa") for e in load_examples(dataset, code)] == ["a", "a"]
     path.write_text(row % "hau" + "\n" + row % "hau", encoding="utf-8")
-    with pytest.raises(CorpusFormatError, match=r"own\.jsonl:3: id 'a' is that of line 1 already"):
+    with pytest.raises(CorpusFormatError, match=r"own\.jsonl:3: id 'a' is already used in line 1"):
         load_examples(dataset, "hau")
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from harness.data import catalog, resolve
 from harness.data.block import Block
 from harness.data.loading import load_examples
-from harness.data.shots import ShotSelection, caseless
+from harness.data.shots import ShotSelection, normalized
 from harness.errors import (
     DataError,
     HarnessError,
@@ -28,7 +28,8 @@ from harness.errors import (
     UnknownNameError,
     UsageError,
 )
-from harness.prompting.templates import find_template, render
+from harness.prompting.rendering import render
+from harness.prompting.templates import load_template
 from harness.records import Annotation, Example
 from harness.running.shot_source import open_shots
 
@@ -80,10 +81,10 @@ def test_no_evaluated_sentence_is_shown_however_it_is_written(
 @given(st.text(min_size=1), st.text())
 def test_texts_are_the_same_whatever_their_form(text: str, other: str) -> None:
     for form in ("NFC", "NFD"):
-        assert caseless(unicodedata.normalize(form, text)) == caseless(text)
-    assert caseless(f" \t{text}\u2003 {other}\n") == caseless(f"{text} {other}")
-    assert caseless(text.casefold()) == caseless(text)
-    assert caseless(caseless(text)) == caseless(text)
+        assert normalized(unicodedata.normalize(form, text)) == normalized(text)
+    assert normalized(f" \t{text}\u2003 {other}\n") == normalized(f"{text} {other}")
+    assert normalized(text.casefold()) == normalized(text)
+    assert normalized(normalized(text)) == normalized(text)
 
 
 def test_no_sentence_is_shown_twice_and_too_few_are_an_error_with_the_numbers() -> None:
@@ -151,7 +152,7 @@ def test_a_draw_is_the_same_on_any_machine_and_another_one_by_seed_and_language(
 
 
 def trigrams(text: str) -> Counter[int]:
-    spaced = f" {caseless(text)} "
+    spaced = f" {normalized(text)} "
     grams = (spaced[i : i + 3] for i in range(len(spaced) - 2))
     return Counter(zlib.crc32(gram.encode()) % 4096 for gram in grams)
 
@@ -166,10 +167,10 @@ def test_nearest_shots_are_those_of_exact_arithmetic(
     pool: list[str], texts: list[str], count: int
 ) -> None:
     test = examples("test", *texts)
-    seen, showable = {caseless(text) for text in texts}, []
+    seen, showable = {normalized(text) for text in texts}, []
     for example in examples("train", *pool):
-        if caseless(example.text) and caseless(example.text) not in seen:
-            seen.add(caseless(example.text))
+        if normalized(example.text) and normalized(example.text) not in seen:
+            seen.add(normalized(example.text))
             showable.append(example)
     if len(showable) < count:
         return
@@ -240,7 +241,7 @@ def block(name: str, language: str, data_dir: Path | None = None, limit: int | N
 @pytest.mark.parametrize("by", ["random", "nearest"])
 def test_every_strategy_shows_what_the_corpus_carries(strategy: str, by: str) -> None:
     here = block("demo", "yor")
-    template = find_template("ner", strategy)
+    template = load_template("ner", strategy)
     shots = open_shots(here, template, count=2, split="dev", by=by)
     sentence = load_examples(catalog()["demo"], "yor", "test", limit=1, english=True)[0]
     shown = shots.shown_for(sentence)
@@ -264,7 +265,7 @@ def test_a_split_that_cannot_be_shown_names_those_that_can(
 ) -> None:
     here = Block(catalog()[name], language, "test", [])
     with pytest.raises(UsageError, match=f"{name}/{language}.*{said}"):
-        open_shots(here, find_template("ner", "direct"), count=1, split=split)
+        open_shots(here, load_template("ner", "direct"), count=1, split=split)
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def own(tmp_path: Path) -> Callable[..., Block]:
 
 
 def test_data_of_ones_own(own: Callable[..., Block]) -> None:
-    direct = find_template("ner", "direct")
+    direct = load_template("ner", "direct")
     here = own(test=[{"text": "Habari"}], train=[{"text": "Jambo"}], valid=[{"text": "Hujambo"}])
     assert open_shots(here, direct, count=1).shown_for(here.examples[0])[0].text == "Jambo"
     assert (
@@ -304,7 +305,7 @@ def test_english_that_no_candidate_has_is_an_error_that_names_other_strategies(
     here = own(test=[{"text": "Habari"}], train=[both, text], dev=[text], plain=[{"text": "Wali"}])
 
     def shown(strategy: str, split: str) -> list[str]:
-        found = open_shots(here, find_template("ner", strategy), count=1, split=split)
+        found = open_shots(here, load_template("ner", strategy), count=1, split=split)
         return [example.text for example in found.shown_for(here.examples[0])]
 
     assert shown("transfusion", "train") == ["Amina yuko"]
@@ -318,7 +319,7 @@ def test_english_that_no_candidate_has_is_an_error_that_names_other_strategies(
     with pytest.raises(TranslationError, match=r"show their English, .* need less: direct\.$"):
         shown("no-annotate", "plain")
     with pytest.raises(DataError, match=r"shots = 2, .* has 1 to show: of its 1 sentences"):
-        open_shots(here, find_template("ner", "transfusion"), count=2)
+        open_shots(here, load_template("ner", "transfusion"), count=2)
 
 
 def test_a_template_without_shots_is_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ def test_a_template_without_shots_is_refused_before_anything_is_read(tmp_path: P
     path.write_text('{% set answers = ["result"] %}\n{{ assign("text", text) }}\nresult =')
     here = Block(catalog()["masakhaner2"], "swa", "test", [])
     with pytest.raises(TemplateError, match=r"mine\.j2:1: .*does not name the variable `shots`"):
-        open_shots(here, find_template("ner", path), count=1, data_dir=tmp_path)
+        open_shots(here, load_template("ner", path), count=1, data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
@@ -347,7 +348,7 @@ def test_real_splits_repeat_evaluated_sentences(corpora: Path, language: str, sp
     left = {text for text in candidates if text not in set(test)}
     leaking = sum(text in set(test) for text in candidates)
     assert leaking > 0
-    here, direct = block("masakhaner2", language, corpora), find_template("ner", "direct")
+    here, direct = block("masakhaner2", language, corpora), load_template("ner", "direct")
     with pytest.raises(HarnessError) as caught:
         open_shots(here, direct, count=99_999, split=split, data_dir=corpora)
     assert f"'{split}' has {len(left)} to show: of its {len(candidates)} sentences" in str(
@@ -357,4 +358,4 @@ def test_real_splits_repeat_evaluated_sentences(corpora: Path, language: str, sp
     for by in ("random", "nearest"):
         shots = open_shots(here, direct, count=3, split=split, by=by, data_dir=corpora)
         for example in here.examples:
-            assert len({caseless(e.text) for e in shots.shown_for(example)} - set(test)) == 3
+            assert len({normalized(e.text) for e in shots.shown_for(example)} - set(test)) == 3
