@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.errors import CheckpointError
@@ -21,19 +20,11 @@ from harness.local.backend import (
     LocalSettings,
     OutOfMemory,
 )
-from harness.local.checkpoints import (
-    Checkpoint,
-    TextTokenizer,
-    converted_folder,
-    exact_type,
-    peak_bytes,
-    pick_device,
-    require_converter,
-    require_memory,
-)
-from harness.local.checkpoints.devices import ComputeType, gpu_of, threads
+from harness.local.checkpoints import Checkpoint, TextTokenizer, exact_type, pick_device
+from harness.local.checkpoints.devices import ComputeType, gpu_of
 from harness.local.checkpoints.memory import weights
 from harness.local.checkpoints.vocabulary import read_vocabulary
+from harness.local.ctranslate2_models import CTranslate2Model, is_out_of_memory
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # More rows are slower on CPUs: each has a copy of the shared beginning, read at every step.
@@ -79,62 +70,40 @@ class CTranslate2Backend(LocalBackend):
         return {"version": major, "type": kind}
 
     def require(self, checkpoint: Checkpoint) -> None:
-        """Look whether the engine is installed and the model fits the machine."""
-        kind = self.engine_identity(checkpoint)["type"]
-        require_converter(checkpoint)
-        require_memory(
-            checkpoint,
-            peak_bytes(checkpoint, kind),
-            pick_device(self.settings.device),
+        """Check that the engine is installed and the model fits the machine."""
+        self._model(checkpoint).require(
             advice='Choices: a smaller compute_type ("int8" changes outputs), a smaller model, '
-            'or one served on a larger machine, with backend = "openai".',
+            'or one served on a larger machine, with backend = "openai".'
         )
 
     def open_engine(self, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> Engine:
-        """Load the converted model, converting it before if that was never done."""
-        folder = converted_folder(checkpoint, kind="causal")
-        kind = self.engine_identity(checkpoint)["type"]
-        return CTranslate2Engine(
-            folder, checkpoint, tokenizer, self.settings, kind, pick_device(self.settings.device)
-        )
+        """Load the model; one of the transformers layout is converted before, once."""
+        return CTranslate2Engine(self._model(checkpoint), tokenizer, self.settings.batch_tokens)
+
+    def _model(self, checkpoint: Checkpoint) -> CTranslate2Model:
+        compute_type = self.engine_identity(checkpoint)["type"]
+        device = pick_device(self.settings.device)
+        return CTranslate2Model(checkpoint, "causal", device, compute_type)
 
 
 class CTranslate2Engine:
-    """A loaded model."""
+    """A loaded model.
+
+    Args:
+        model: what is loaded.
+        tokenizer: says which tokens end an answer.
+        batch_tokens: bounds rows times tokens of a batch, in place of the memory.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        checkpoint: Checkpoint,
-        tokenizer: TextTokenizer,
-        settings: CTranslate2Settings,
-        kind: str,
-        device: str,
+        self, model: CTranslate2Model, tokenizer: TextTokenizer, batch_tokens: int | None = None
     ) -> None:
-        import ctranslate2
-
-        self._tokens = read_vocabulary(folder, tokenizer)
+        self._tokens = read_vocabulary(model.folder, tokenizer)
         self._ends = sorted(tokenizer.ends)
-        self._batch_tokens = settings.batch_tokens
-        self._room = _rows_times_tokens(checkpoint, kind, device)
+        self._batch_tokens = batch_tokens
+        self._room = _rows_times_tokens(model)
         self._static: set[tuple[int, ...]] = set()
-        name, _, index = device.partition(":")
-        supported = ctranslate2.get_supported_compute_types(name, int(index or 0))
-        if kind not in supported:
-            raise CheckpointError(
-                f'compute_type = "{kind}" cannot be computed on {device} here. Choices: auto, '
-                f"{', '.join(sorted(supported & {*ComputeType.__args__}))}."  # type: ignore[attr-defined]
-            )
-        try:
-            self._model = ctranslate2.Generator(
-                str(folder),
-                name,
-                device_index=int(index or 0),
-                compute_type=kind,
-                intra_threads=threads(weights(checkpoint)),
-            )
-        except (RuntimeError, ValueError, MemoryError) as error:
-            raise CheckpointError(f"{folder}: CTranslate2 cannot load it: {error}.") from None
+        self._model = model.open()
 
     def rows(self, prefix: int, tail: int, max_tokens: int) -> int:
         """How many rows fit one batch. Each row has a copy of the prefix's keys and values."""
@@ -179,7 +148,7 @@ class CTranslate2Engine:
                 callback=step,
             )
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            if is_out_of_memory(error):
                 raise OutOfMemory(str(error)) from None
             raise
         return [
@@ -206,16 +175,17 @@ class CTranslate2Engine:
             self._static.add(prefix)
 
 
-def _rows_times_tokens(checkpoint: Checkpoint, kind: str, device: str) -> int | None:
-    """How many tokens in all rows' keys and values fit a GPU; ``None`` on a CPU."""
-    if device == "cpu":
+def _rows_times_tokens(model: CTranslate2Model) -> int | None:
+    """How many tokens the KV cache of all rows together can hold; ``None`` on a CPU."""
+    if model.device == "cpu":
         return None
-    config = checkpoint.config
+    config = model.checkpoint.config
     heads = config.get("num_key_value_heads") or config.get("num_attention_heads")
     layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
     if not (heads and layers and width):
         return _ROWS_ON_CPU * 2048  # a converted folder does not say
     head = config.get("head_dim") or width // config["num_attention_heads"]
-    size = 4 if kind.endswith("float32") else 2
-    free = gpu_of(device).memory - weights(checkpoint) * _BYTES.get(kind, 1)
+    size = 4 if model.compute_type.endswith("float32") else 2
+    weight_bytes = weights(model.checkpoint) * _BYTES.get(model.compute_type, 1)
+    free = gpu_of(model.device).memory - weight_bytes
     return int(free * _KEYS_AND_VALUES / (2 * layers * heads * head * size))

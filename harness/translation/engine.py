@@ -15,17 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CheckpointError
-from harness.local.allocation import keep_memory
-from harness.local.checkpoints import (
-    Checkpoint,
-    converted_folder,
-    peak_bytes,
-    pick_device,
-    raw_tokenizer,
-    require_memory,
-)
-from harness.local.checkpoints.devices import threads
-from harness.local.checkpoints.memory import weights
+from harness.local.checkpoints import Checkpoint, pick_device, raw_tokenizer
+from harness.local.ctranslate2_models import CTranslate2Model, is_out_of_memory
 from harness.translation.codes import END, ENGLISH, check_codes
 from harness.translation.settings import NllbEntry
 
@@ -76,22 +67,17 @@ class Engine:
         self._tokenizer = raw_tokenizer(checkpoint)
         # What looks like a special token in a corpus is text.
         self._tokenizer.encode_special_tokens = True
-        folder = converted_folder(checkpoint, kind="seq2seq")
-        rows = _vocabulary(folder, checkpoint.name)
-        check_codes(checkpoint.name, codes, rows=rows, id_of=self._tokenizer.token_to_id)
         device = pick_device(entry.device)
+        model = CTranslate2Model(checkpoint, "seq2seq", device, compute_type)
+        rows = _vocabulary(model.folder, checkpoint.name)
+        check_codes(checkpoint.name, codes, rows=rows, id_of=self._tokenizer.token_to_id)
         scores = _SCORES_BYTES[device.partition(":")[0]]
         self._rows = max(1, scores // (4 * entry.beam * len(rows)))
-        require_memory(
-            checkpoint,
-            peak_bytes(checkpoint, compute_type),
-            device,
-            advice="Take a smaller model of the family, or translate on a larger machine.",
+        model.require(
+            advice="Take a smaller model of the family, or translate on a larger machine."
         )
-        cores = threads(weights(checkpoint))
-        self._translator, self._devices = _load(
-            folder, device, compute_type, cores, checkpoint.name
-        )
+        self._translator = model.open()
+        self._devices = len(model.device_indices)
 
     def translate(self, sentences: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Translated]]:
         """Translate ``(code, text)`` pairs; yields positions and results, batch by batch.
@@ -150,8 +136,8 @@ class Engine:
     ) -> Iterator[tuple[int, Translated]]:
         try:
             results = [future.result() for future in futures]
-        except RuntimeError as error:
-            if "memory" not in str(error).lower():
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise CheckpointError(f"{self._name}: the translation failed: {error}.") from None
             if len(batch) == 1:
                 raise CheckpointError(
@@ -191,34 +177,3 @@ def _vocabulary(folder: Path, name: str) -> list[str]:
             f"the model again."
         ) from None
     return [str(token) for token in rows]
-
-
-def _load(folder: Path, device: str, compute_type: str, cores: int, name: str) -> tuple[Any, int]:
-    """The translator, and on how many devices it works."""
-    import ctranslate2
-
-    kind, _, number = device.partition(":")
-    known = sorted(ctranslate2.get_supported_compute_types(kind))
-    if compute_type not in known:
-        raise CheckpointError(
-            f'{name}: compute_type = "{compute_type}" cannot be computed on {device} here. '
-            f"Choices: auto, {', '.join(known)}."
-        )
-    devices = [0]
-    if kind == "cuda":
-        devices = [int(number)] if number else list(range(ctranslate2.get_cuda_device_count()))
-    keep_memory()  # before the engine's own threads begin
-    try:
-        translator = ctranslate2.Translator(
-            str(folder),
-            device=kind,
-            device_index=devices,
-            compute_type=compute_type,
-            intra_threads=cores,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"{name}: CTranslate2 cannot load {folder}: {error}. Remove that folder to have the "
-            f"model converted again, or get the model anew."
-        ) from None
-    return translator, len(devices)

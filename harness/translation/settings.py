@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny
 
 from harness.errors import ExperimentError, unknown
-from harness.local.checkpoints.devices import ComputeType
+from harness.local.checkpoints.devices import DEVICE_PATTERN, ComputeType
 from harness.models import settings_for
 from harness.models.protocol import Settings
 from harness.sections import Section, check_keys, validated
@@ -16,7 +16,7 @@ from harness.sections import Section, check_keys, validated
 #: Finds the file that a key of the table names: the key and the name in, its path out.
 Resolve = Callable[[str, str], str]
 
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")]
+Device = Annotated[str, Field(pattern=DEVICE_PATTERN)]
 
 
 class TranslationEntry(Section):

@@ -22,7 +22,8 @@ ComputeType = Literal[
     "int8_float16",
     "int8_bfloat16",
 ]
-_DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+#: What a ``device`` key may say.
+DEVICE_PATTERN = r"^(auto|cpu|cuda|cuda:\d+)$"
 _SMALL = 10_000_000
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 # Of CUDA's driver interface: CUdevice_attribute.
@@ -43,13 +44,13 @@ def pick_device(device: str) -> str:
     Raises:
         CheckpointError: another word, or a GPU that is not there.
     """
-    if not (wanted := _DEVICE.fullmatch(device)):
+    if not re.fullmatch(DEVICE_PATTERN, device):
         raise CheckpointError(
             f"device = '{device}' is not known. Choices: auto, cpu, cuda, cuda:N."
         )
     if device == "auto":
         return "cuda" if gpus() else "cpu"
-    if device != "cpu" and int(wanted[1] or 0) >= len(gpus()):
+    if device != "cpu" and _index(device) >= len(gpus()):
         raise CheckpointError(
             f'device = "{device}": the driver of this machine shows {len(gpus()) or "no"} GPU'
             f'{"s" * (len(gpus()) > 1)}. Choices: "auto", "cpu"'
@@ -71,7 +72,12 @@ def exact_type(device: str) -> str:
 
 def gpu_of(device: str) -> Gpu:
     """The GPU that ``cuda`` or ``cuda:N`` names."""
-    return gpus()[int(device.partition(":")[2] or 0)]
+    return gpus()[_index(device)]
+
+
+def _index(device: str) -> int:
+    """The number of the GPU that ``cuda`` or ``cuda:N`` names; ``cuda`` is the first."""
+    return int(device.partition(":")[2] or 0)
 
 
 def threads(weights: int) -> int:
