@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.helpers import tiny_models
+
+# A busy machine is slow: neither an example nor the making of one has a deadline.
+settings.register_profile(
+    "any_speed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any_speed")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +42,7 @@ class Served:
 
     def stats(self) -> dict[str, Any]:
         """The server's counts: requests, answered, answered_twice, faults, …"""
-        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats", timeout=10) as reply:
+        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats", timeout=60) as reply:
             return dict(json.load(reply))
 
 
@@ -58,7 +65,7 @@ def serve() -> Iterator[Callable[..., Served]]:
     yield start
     for process in running:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -162,7 +162,7 @@ def trigrams(text: str) -> Counter[int]:
     st.lists(st.text("ab ẹC", min_size=1, max_size=12), min_size=1, max_size=4),
     st.integers(1, 3),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nearest_shots_are_those_of_exact_arithmetic(
     pool: list[str], texts: list[str], count: int
 ) -> None:

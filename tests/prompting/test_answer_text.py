@@ -47,7 +47,7 @@ def formatted(source: str) -> str:
 
 
 @given(ANNOTATIONS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_lists_are_as_black_writes_them(annotations: list[Annotation]) -> None:
     source = f"result = {format_list(annotations)}\n"
     assert formatted(source) == source
@@ -59,7 +59,7 @@ def encodable(annotations: list[Annotation]) -> bool:
 
 
 @given(ANNOTATIONS.filter(encodable))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_written_reads_back(annotations: list[Annotation]) -> None:
     read = parse_reply(f" {format_list(annotations)}", ["result"], fields=FIELDS)
     assert list(read.stages["result"]) == annotations

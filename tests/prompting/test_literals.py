@@ -57,13 +57,13 @@ TEXTS = st.one_of(ANY_TEXT, QUOTES, ASCII_EDGE, CJK_EDGE, MIXED_EDGE, HOSTILE)
 @given(text=TEXTS, name=st.sampled_from(["text", "eng_text"]))
 @example(text="", name="text")
 @example(text="\ud800 lone surrogate", name="text")
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=1200)
 def test_assignment_is_what_black_makes_of_the_repr(text: str, name: str) -> None:
     assert assignment(name, text) + "\n" == black.format_str(f"{name} = {text!r}\n", mode=MODE)
 
 
 @given(text=TEXTS)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_literal_evaluates_to_the_text_on_one_line(text: str) -> None:
     written = literal(text)
     assert ast.literal_eval(written) == text

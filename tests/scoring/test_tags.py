@@ -19,7 +19,7 @@ _TAGS = st.sampled_from(["O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC", "I-a-b", 
 _PAIRS = st.lists(st.lists(st.tuples(_TAGS, _TAGS), max_size=9), min_size=1, max_size=6)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(_PAIRS)
 def test_equals_seqeval(sentences: list[list[tuple[str, str]]]) -> None:
     gold = [[pair[0] for pair in sentence] for sentence in sentences]
@@ -45,7 +45,7 @@ def test_equals_seqeval(sentences: list[list[tuple[str, str]]]) -> None:
 def test_strict_rule_equals_seqeval_where_surfaces_are_unique() -> None:
     """The same spans given as tags and as a reply's surfaces score the same."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(_PAIRS)
     def check(sentences: list[list[tuple[str, str]]]) -> None:
         rows = []

@@ -85,7 +85,10 @@ def test_the_lines_are_what_the_documentation_says(store: Store, tmp_path: Path)
     assert "Kanò" in line  # readable, not escaped
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=40,
+)
 @given(
     response=st.text(st.characters(exclude_categories=()), max_size=60),
     text=st.text(st.characters(exclude_categories=()), max_size=60),

@@ -31,7 +31,10 @@ def test_an_answer_comes_back_as_it_was(store: Store) -> None:
     assert key in store
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=50,
+)
 @given(
     response=st.text(st.characters(exclude_categories=()), max_size=200),
     latency_s=st.floats(0, 1e6),
