@@ -1,13 +1,13 @@
-"""How late the event loop is while calls go through it: whether anything blocks it.
+"""How long calls block the event loop.
 
     python benchmarks/event_loop.py [--calls 5000] [--latency 0.2] [--in-flight 256]
 
-A timer is set again and again for a millisecond ahead; how much later than that it fires is what
-any other call would have waited. Percentiles in milliseconds, and the milliseconds of CPU a call:
-of an idle loop, of `stream_calls` with calls that only sleep, and of the openai backend with
-prompts of 3 kB, rendered while others are under way, against `harness serve` in a process of its
-own. What the first call imports is not in it, nor looked at by the garbage collector: a run
-freezes it too.
+A timer is set for one millisecond ahead, again and again. The time by which it fires late is what
+any other call would have waited. Prints percentiles of it in milliseconds, and the milliseconds of
+CPU per call, for three cases: an idle loop; `stream_calls` with calls that only sleep; the openai
+backend against `harness serve` in a process of its own, with prompts of 3 kB that are rendered
+while others are in flight. The imports of the first call are not included, and are hidden from the
+garbage collector, as in a run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STEP_S = 0.001
 
 
 async def watched(work: Awaitable[None]) -> list[float]:
-    """Do the work; by how many seconds the loop was late meanwhile, each time it was looked at."""
+    """Do the work; returns the seconds by which the loop was late meanwhile, per timer."""
     loop = asyncio.get_running_loop()
     late: list[float] = []
     due = loop.time() + STEP_S

@@ -1,14 +1,16 @@
-"""Whether `rpm` and `tpm` hold in real time, and how well a limit that a server announces is used.
+"""Whether `rpm` and `tpm` are kept in real time, and how far an announced limit is used.
 
     python benchmarks/limits.py [--seconds 120] [--rpm 600] [--tpm 300000] [--in-flight 64]
 
-Each run sends prompts of different lengths to `harness serve` in a process of its own for so many
-seconds, with faults (5 % 429 and 5 % 500, which count as requests): first with `rpm` set here,
-then with `tpm`, then with neither, where the server limits requests and says so in its headers.
+Each run sends prompts of different lengths to `harness serve` in a process of its own, for
+`--seconds` seconds and with faults (5 % 429 and 5 % 500, which count as requests). The first run
+has `rpm`, the second `tpm`. The third has neither: there the server limits requests and announces
+the limit in its headers.
+
 Prints what was sent (requests: every attempt, as the server counts them; tokens: those of prompts
-and answers) as a ratio to what the limit allows, on the whole and, from the moments at which
-answered requests were sent, in the busiest minute (a server's bucket holds a minute's worth to
-begin with); and how many requests the server turned away for its limit.
+and answers) as a ratio to what the limit allows: on the whole, and in the busiest minute, by the
+times at which answered requests were sent (a server's bucket holds a minute's worth at the start).
+Prints also how many requests the server throttled for its limit.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ FAULTS = {"error_429": 0.05, "error_500": 0.05}
 
 
 def prompts() -> Iterator[Prompt]:
-    """Prompts without end, of 100 to 900 tokens (of four bytes)."""
+    """Endless prompts of 100 to 900 tokens (of four bytes each)."""
     rng = random.Random(1)
     number = 0
     while True:
@@ -50,7 +52,7 @@ def prompts() -> Iterator[Prompt]:
 
 
 def busiest_minute(sent: list[tuple[float, int]]) -> int:
-    """The most within sixty seconds, of amounts at moments."""
+    """The largest sum within sixty seconds, of (time in seconds, amount)."""
     most = within = first = 0
     for at, amount in sent:
         within += amount

@@ -1,4 +1,4 @@
-"""What carries requests fastest: the openai SDK as it comes, this package, and bare aiohttp.
+"""Compares transports: the openai SDK as it comes, this package's own, and bare aiohttp.
 
     python benchmarks/transports.py [--requests 2000] [--latency 0.2] [--in-flight 64]
 
@@ -40,7 +40,7 @@ def bodies(count: int) -> list[dict[str, Any]]:
 
 
 async def pooled(requests: list[dict[str, Any]], send: Send, in_flight: int) -> None:
-    """The bare loop that every way of sending shares: so many workers, one list."""
+    """The loop that all transports share: ``in_flight`` workers and one list of requests."""
     source = iter(requests)
 
     async def worker() -> None:
@@ -51,7 +51,7 @@ async def pooled(requests: list[dict[str, Any]], send: Send, in_flight: int) -> 
 
 
 async def raw_aiohttp(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
-    """No SDK at all: the floor."""
+    """aiohttp without the SDK: the lower bound."""
     import aiohttp
 
     connector = aiohttp.TCPConnector(limit=in_flight)
@@ -91,7 +91,7 @@ def through_sdk(*, on_aiohttp: bool, raw: bool) -> Callable[..., Awaitable[None]
 
 
 async def transport_alone(url: str, requests: list[dict[str, Any]], in_flight: int) -> None:
-    """This package's way to a server, and nothing around it."""
+    """This package's transport, without rate limiter, retries and checks."""
     from harness.models.hosted.openai_settings import OpenAISettings
     from harness.models.hosted.transport import Transport, open_sdk_client
 

@@ -110,7 +110,7 @@ def test_from_upload_to_answers() -> None:
     with_api(client)
 
 
-def test_a_batch_is_found_by_our_own_name() -> None:
+def test_a_batch_is_found_by_its_nonce() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
         created = [await api.create(file, URL, f"nonce-{n}") for n in range(3)]
@@ -122,7 +122,7 @@ def test_a_batch_is_found_by_our_own_name() -> None:
     with_api(client)
 
 
-def test_a_second_batch_of_one_name_is_cancelled() -> None:
+def test_a_second_batch_of_one_nonce_is_cancelled() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
         first, second, third = [await api.create(file, URL, "same") for _ in range(3)]
@@ -148,7 +148,7 @@ def test_a_second_batch_of_one_name_is_cancelled() -> None:
         (b"", "has no requests"),
     ],
 )
-def test_a_file_that_is_not_taken(content: bytes, reason: str) -> None:
+def test_a_file_that_the_provider_rejects(content: bytes, reason: str) -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(io.BytesIO(content)), URL, "n")
         batch = await ended(api, created.id)
@@ -175,7 +175,7 @@ def test_expired_and_failed_lines() -> None:
     with_api(client, batch_error=0.2, batch_expire=0.2)
 
 
-def test_a_cancelled_batch_keeps_what_it_has() -> None:
+def test_a_cancelled_batch_keeps_its_answers() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(requests(50)), URL, "n")
         await until(api, created.id, lambda batch: batch.completed)
@@ -231,7 +231,7 @@ def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
         ),
     ],
 )
-def test_what_a_line_says(line: bytes, outcome: Failure | UnansweredRequest | None) -> None:
+def test_the_outcome_of_a_line(line: bytes, outcome: Failure | UnansweredRequest | None) -> None:
     api = BatchAPI(settings("http://127.0.0.1:1/v1"))
     result = api.read_result(line)
     assert result == (None if outcome is None else ("k", outcome))
@@ -256,7 +256,7 @@ def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -
     assert "4711" not in result[1].text
 
 
-def test_unknown_and_refused() -> None:
+def test_unknown_and_rejected() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         with pytest.raises(UnknownBatchError, match="No batch found"):
             await api.retrieve("batch_x")

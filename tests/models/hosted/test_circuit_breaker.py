@@ -44,14 +44,14 @@ _UNSENDABLE = Failure("could not be sent")
         ([_ANSWER] + [_NO_RESPONSE] * 12 + [_ANSWER], False),
     ],
 )
-def test_when_every_call_is_refused(outcomes: list[Answer | Failure], is_open: bool) -> None:
+def test_when_it_opens(outcomes: list[Answer | Failure], is_open: bool) -> None:
     breaker = CircuitBreaker(48, 10)
     for outcome in outcomes:
         breaker.record(outcome)
     assert breaker.is_open is is_open
 
 
-def test_few_calls_in_flight_do_not_make_it_hasty() -> None:
+def test_the_threshold_is_at_least_eight() -> None:
     breaker = CircuitBreaker(1, 10)
     breaker.record(_ANSWER)
     for _ in range(7):
@@ -61,7 +61,7 @@ def test_few_calls_in_flight_do_not_make_it_hasty() -> None:
     assert breaker.is_open
 
 
-def test_the_reason_is_the_first_refusal_since_the_last_answer() -> None:
+def test_the_rejection_is_the_first_since_the_last_answer() -> None:
     breaker = CircuitBreaker(8, 10)
     for outcome in (_REJECTED, _ANSWER, SystemWideFailure("new", 403), _REJECTED):
         breaker.record(outcome)

@@ -92,7 +92,7 @@ def test_the_body_of_the_request_is_what_the_server_gets(system: str | None) -> 
     assert authorization == "Bearer none"
 
 
-def test_azure_is_asked_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_azure_has_its_own_path_and_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     got: list[web.Request] = []
 
@@ -137,7 +137,7 @@ def test_a_server_of_ones_own_needs_none_unless_a_variable_is_named() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 200, 204, 302])
-def test_a_server_that_gives_the_key_back_does_not_give_it_to_anyone(
+def test_a_key_that_the_server_repeats_is_hidden(
     status: int,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
 import time
 from collections import Counter
@@ -31,7 +30,7 @@ from tests.helpers.loopback_server import completion, handled_by
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
-def test_what_may_pass_is_asked_again(status: int) -> None:
+def test_a_temporary_failure_is_retried(status: int) -> None:
     handler, request_times = after(lambda: error_response(status, "not now"), times=7)
     (outcome,) = run(handler).values()
     assert isinstance(outcome, Answer)
@@ -39,7 +38,7 @@ def test_what_may_pass_is_asked_again(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 405, 410, 413, 415, 422, 451])
-def test_another_four_hundred_is_final_at_once(status: int) -> None:
+def test_another_4xx_is_final_at_once(status: int) -> None:
     handler, request_times = after(lambda: error_response(status, "bad\n  request"))
     assert failure_of(run(handler)) == Failure(f"HTTP {status}: bad request", status, attempts=1)
     assert len(request_times) == 1
@@ -79,26 +78,29 @@ def test_retry_after_is_honoured(headers: dict[str, str], least: float) -> None:
     handler, request_times = after(lambda: error_response(429, "slow down", **headers))
     assert isinstance(run(handler)[0], Answer)
     waited = request_times[1] - request_times[0]
-    assert least <= waited < least * 1.1 + 0.5
+    # The upper bound tells the right wait from the 60 s of a header that has to be passed over.
+    assert least <= waited < least * 1.1 + 20
 
 
 def test_retry_after_may_be_a_date() -> None:
-    date: list[float] = []
-
     def refuse() -> web.Response:
-        # Whole seconds: between one and two from now.
-        date.append(float(int(time.time()) + 2))
+        # The date of the retry is 2 s after the server's own date, whatever the clock here says.
         return error_response(
-            503, "later", **{"Retry-After": email.utils.formatdate(date[0], usegmt=True)}
+            503,
+            "later",
+            **{
+                "Date": "Sat, 21 Nov 2026 08:00:00 GMT",
+                "Retry-After": "Sat, 21 Nov 2026 08:00:02 GMT",
+            },
         )
 
     handler, request_times = after(refuse)
     assert isinstance(run(handler)[0], Answer)
-    assert date[0] <= request_times[1] + 0.01
-    assert request_times[1] < date[0] + 1
+    waited = request_times[1] - request_times[0]
+    assert 2 <= waited < 2 * 1.1 + 20
 
 
-def test_a_retry_after_of_hours_fails_the_call_and_not_the_weekend() -> None:
+def test_a_retry_after_of_hours_fails_the_call_at_once() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         if (await request.json())["messages"][-1]["content"] == "text 1":
             return error_response(429, "tomorrow", **{"Retry-After": "86400"})
@@ -111,7 +113,7 @@ def test_a_retry_after_of_hours_fails_the_call_and_not_the_weekend() -> None:
     )
 
 
-def test_a_sleeping_retry_holds_no_slot() -> None:
+def test_a_sleeping_call_occupies_no_slot() -> None:
     request_counts: Counter[str] = Counter()
     order: list[str] = []
 
@@ -164,7 +166,7 @@ def test_a_malformed_answer_is_a_failed_attempt(
 
 
 @pytest.mark.parametrize("how", ["close", "half", "chunked", "garbage"])
-def test_a_dropped_connection_is_asked_again(how: str) -> None:
+def test_a_dropped_connection_is_retried(how: str) -> None:
     request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -247,7 +249,7 @@ def test_a_prompt_that_cannot_be_sent_is_its_own_failure() -> None:
         ),
     ],
 )
-def test_prompts_turned_away_say_why(
+def test_rejected_prompts_name_the_cause(
     error: Callable[[], web.Response], too_long: bool, filtered: bool
 ) -> None:
     failure = failure_of(run(always(error)))
@@ -263,7 +265,7 @@ def test_prompts_turned_away_say_why(
         (None, {"Retry-After": "nan"}),
     ],
 )
-def test_an_odd_error_is_one_calls_failure(body: Any, headers: dict[str, str]) -> None:
+def test_a_strange_error_is_the_failure_of_one_call(body: Any, headers: dict[str, str]) -> None:
     request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:

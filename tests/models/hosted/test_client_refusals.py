@@ -56,7 +56,7 @@ def test_nothing_paid_for_is_lost_when_calls_are_refused_meanwhile() -> None:
     assert [isinstance(outcomes[n], Answer) for n in range(1, 6)] == [True] * 5
 
 
-def test_a_few_refusals_after_a_success_are_failures_of_their_calls() -> None:
+def test_a_few_rejections_after_an_answer_fail_only_their_calls() -> None:
     request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:

@@ -67,7 +67,7 @@ _DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
         ({"Content-Type": "application/json"}, None),
     ],
 )
-def test_what_servers_say_of_limits(headers: dict[str, str], quota: ServerQuota | None) -> None:
+def test_announced_limits(headers: dict[str, str], quota: ServerQuota | None) -> None:
     assert read_quota(CIMultiDict(headers)) == quota
 
 
@@ -151,7 +151,7 @@ def test_a_date_without_the_servers_own_is_read_by_this_clock() -> None:
     later = email.utils.formatdate(time.time() + 3600, usegmt=True)
     waited = read_retry_after({"retry-after": later, "date": "yesterday"})
     assert waited is not None
-    assert 3590 < waited <= 3600
+    assert 3600 - 60 < waited <= 3600
 
 
 @given(

@@ -70,14 +70,14 @@ def _in_turn(*plays: Play) -> Play:
 
 
 @pytest.mark.parametrize("play", [_drop, _half, _hang, _garbled, _page, _other])
-def test_an_attempt_that_got_nowhere_after_it_was_sent_is_lost(play: Play) -> None:
+def test_an_attempt_without_an_answer_is_lost(play: Play) -> None:
     handler = _in_turn(play, _turned_away(429), play, _turned_away(503))
     (answer,) = run(handler, timeout_s=0.3).values()
     assert isinstance(answer, Answer)
     assert answer.lost_attempts == 2
 
 
-def test_what_was_turned_away_is_not() -> None:
+def test_a_rejected_attempt_is_not_lost() -> None:
     handler = _in_turn(*map(_turned_away, (429, 500, 503, 408, 409)))
     (answer,) = run(handler).values()
     assert isinstance(answer, Answer)
@@ -104,7 +104,7 @@ def test_a_response_without_end_is_lost_too() -> None:
     assert (failure.attempts, failure.lost_attempts) == (2, 2)
 
 
-def test_what_an_odd_answer_breaks_on_its_way_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_whose_reading_raises_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(body: Any) -> bool:
         raise LookupError
 
@@ -112,7 +112,7 @@ def test_what_an_odd_answer_breaks_on_its_way_is_lost(monkeypatch: pytest.Monkey
     assert failure_of(run(_in_turn())).lost_attempts == 1
 
 
-def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() -> None:
+def test_lost_attempts_of_an_open_circuit_are_reported() -> None:
     """Calls without an outcome, because the circuit opened, are still given to ``save``."""
     failures: list[Failure] = []
 
@@ -136,7 +136,7 @@ def test_what_was_never_sent_is_not_lost_and_what_no_answer_came_of_is_told() ->
     assert [failure.lost_attempts for failure in failures] == [0, 8]
 
 
-def test_an_answer_reads_back_without_what_was_lost_before_it() -> None:
+def test_lost_attempts_are_no_part_of_a_stored_answer() -> None:
     async def main() -> Answer | Failure:
         async with handled_by(_in_turn(_garbled)) as url:
             backend = hosted(url)

@@ -336,7 +336,7 @@ def test_an_endless_response_is_not_read_to_its_end() -> None:
 # One line for all systems of an endpoint and key
 
 
-def test_systems_share_a_line_where_server_and_key_are_the_same() -> None:
+def test_systems_with_one_server_and_key_share_a_connection() -> None:
     first = _backend("http://h/v1", concurrency=3)
     same = _backend("http://H:80/v1/", (first,), model="other", provider="lab", temperature=1.0)
     assert same.connection is first.connection
@@ -352,7 +352,7 @@ def test_systems_share_a_line_where_server_and_key_are_the_same() -> None:
     assert backend.connection is first.connection
 
 
-def test_a_line_lives_longer_than_an_event_loop() -> None:
+def test_a_connection_outlives_an_event_loop() -> None:
     clients: list[set[Any]] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:

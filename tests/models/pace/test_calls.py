@@ -17,7 +17,7 @@ def _counted(count: int, pulled: list[int]) -> Iterator[tuple[int, int]]:
         yield number, number
 
 
-def test_everything_comes_back_once_and_never_more_than_the_concurrency_is_under_way() -> None:
+def test_every_result_is_yielded_once_and_concurrency_is_bounded() -> None:
     under_way = most = 0
 
     async def send(number: int, call: calls.Call) -> int:
@@ -37,7 +37,7 @@ def test_everything_comes_back_once_and_never_more_than_the_concurrency_is_under
     assert most == 7
 
 
-def test_requests_are_pulled_only_when_a_call_can_start() -> None:
+def test_requests_are_read_only_when_a_call_can_start() -> None:
     pulled: list[int] = []
     ahead = []
 
@@ -65,7 +65,7 @@ def test_requests_are_pulled_only_when_a_call_can_start() -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_what_waits_for_a_limit_is_no_more_than_the_slots(late: bool) -> None:
+def test_calls_that_wait_for_a_limit_are_no_more_than_the_slots(late: bool) -> None:
     pulled: list[int] = []
 
     async def send(number: int, call: calls.Call) -> int:
@@ -91,7 +91,7 @@ def test_what_waits_for_a_limit_is_no_more_than_the_slots(late: bool) -> None:
     virtual_time.run(main)
 
 
-def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> None:
+def test_results_that_arrive_together_are_saved_before_one_is_yielded() -> None:
     saved_batches: list[list[tuple[int, int]]] = []
     seen: list[int] = []
     most = under_way = 0
@@ -126,7 +126,7 @@ def test_what_comes_in_together_is_kept_together_before_any_of_it_is_seen() -> N
     assert most == 8
 
 
-def test_a_batch_that_cannot_be_kept_ends_the_stream() -> None:
+def test_results_that_cannot_be_saved_end_the_stream() -> None:
     async def send(number: int, call: calls.Call) -> int:
         await call.begin_attempt()
         return number
@@ -142,7 +142,7 @@ def test_a_batch_that_cannot_be_kept_ends_the_stream() -> None:
     asyncio.run(main())
 
 
-def test_a_sleeping_retry_holds_no_slot() -> None:
+def test_a_sleeping_call_occupies_no_slot() -> None:
     order: list[str] = []
 
     async def send(name: str, call: calls.Call) -> str:
@@ -161,7 +161,7 @@ def test_a_sleeping_retry_holds_no_slot() -> None:
     assert order == [*"abcdefgh", "sleeper"]
 
 
-def test_sleepers_are_bounded_too() -> None:
+def test_sleeping_calls_are_bounded_too() -> None:
     pulled: list[int] = []
 
     async def send(number: int, call: calls.Call) -> int:
@@ -180,7 +180,7 @@ def test_sleepers_are_bounded_too() -> None:
     assert len(pulled) == 16
 
 
-def test_a_limiter_is_whole_again_after_each_stream() -> None:
+def test_all_slots_are_free_after_each_stream() -> None:
     """Streams that end, are left, fail, and are stopped; on one loop after the other."""
     limiter = RateLimiter(4)
 
@@ -241,7 +241,7 @@ def test_two_streams_share_a_limiter() -> None:
     assert most == 4
 
 
-def test_closing_early_cancels_what_is_under_way() -> None:
+def test_closing_early_cancels_the_calls_under_way() -> None:
     ended: list[str] = []
 
     async def send(number: int, call: calls.Call) -> int:
@@ -264,7 +264,7 @@ def test_closing_early_cancels_what_is_under_way() -> None:
     assert len(ended) == 3
 
 
-def test_stopping_waits_for_what_is_in_flight_and_gives_up_the_rest() -> None:
+def test_stopping_waits_for_attempts_in_flight_and_ends_the_other_calls() -> None:
     async def send(number: int, call: calls.Call) -> int:
         permit = await call.begin_attempt()
         await asyncio.sleep(2)
@@ -287,7 +287,7 @@ def test_stopping_waits_for_what_is_in_flight_and_gives_up_the_rest() -> None:
     assert sorted(virtual_time.run(main)) == [0, 2, 4]
 
 
-def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
+def test_an_exception_of_a_call_or_of_the_source_is_raised() -> None:
     async def send(number: int, call: calls.Call) -> int:
         await call.begin_attempt()
         if number == 3:
@@ -309,7 +309,7 @@ def test_an_exception_of_a_call_or_of_the_source_comes_out() -> None:
 
 
 @pytest.mark.parametrize("saving", [False, True])
-def test_what_came_in_with_an_exception_is_not_lost(saving: bool) -> None:
+def test_results_that_arrive_with_an_exception_are_not_lost(saving: bool) -> None:
     pulled: list[int] = []
     stored: list[int] = []
 
@@ -338,7 +338,7 @@ def test_what_came_in_with_an_exception_is_not_lost(saving: bool) -> None:
     assert pulled == [0, 1, 2, 3]
 
 
-def test_making_requests_lets_others_run() -> None:
+def test_making_requests_does_not_block_the_event_loop() -> None:
     """A thousand slow requests are not made in one go, whatever the slots."""
     longest = 0.0
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.models.pace.buckets import ServerQuota
@@ -19,14 +19,13 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 20),
     st.lists(
         st.tuples(st.floats(0, 2), st.floats(0, 2), st.booleans(), st.booleans()), max_size=60
     ),
 )
-def test_slots_are_never_more_than_the_ceiling(
+def test_permits_never_exceed_the_ceiling(
     ceiling: int, calls: list[tuple[float, float, bool, bool]]
 ) -> None:
     """Calls take time, are saved for some time, are throttled, or are cancelled at any time."""
@@ -67,7 +66,7 @@ def test_slots_are_never_more_than_the_ceiling(
     virtual_time.run(main)
 
 
-def test_who_waits_is_let_in_in_the_order_of_asking_the_large_ones_too() -> None:
+def test_permits_are_granted_in_order_large_ones_too() -> None:
     async def main(clock: virtual_time.Clock) -> list[int]:
         limiter = RateLimiter(100, tpm=60_000, clock=clock)
         stop = asyncio.Event()
@@ -88,7 +87,7 @@ def test_who_waits_is_let_in_in_the_order_of_asking_the_large_ones_too() -> None
 
 
 @pytest.mark.parametrize("waiters", [256, 5000])
-def test_each_admission_looks_at_few_of_those_who_wait(
+def test_the_work_per_grant_does_not_depend_on_the_number_of_waiters(
     waiters: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
@@ -115,7 +114,7 @@ def test_each_admission_looks_at_few_of_those_who_wait(
     assert looks < 5 * waiters
 
 
-def test_a_pause_holds_for_all_and_ends_when_the_server_said() -> None:
+def test_a_pause_holds_for_all_and_lasts_as_long_as_the_server_asked() -> None:
     async def main(clock: virtual_time.Clock) -> None:
         limiter = RateLimiter(32, clock=clock)
         stop = asyncio.Event()
@@ -166,7 +165,7 @@ def test_without_a_retry_after_pauses_grow() -> None:
     assert virtual_time.run(main) == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30])
 
 
-def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
+def test_pauses_stop_growing_after_any_number_of_storms() -> None:
     async def main(clock: virtual_time.Clock) -> None:
         limiter = RateLimiter(2, clock=clock)
         for storm in range(2_000):
@@ -179,7 +178,7 @@ def test_however_many_storms_come_the_pauses_stay_the_longest() -> None:
     virtual_time.run(main)
 
 
-def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> None:
+def test_a_waiter_cancelled_at_its_grant_uses_nothing_of_the_limit() -> None:
     async def main(clock: virtual_time.Clock) -> None:
         limiter = RateLimiter(1, tpm=60_000, clock=clock)
         stop = asyncio.Event()
@@ -198,7 +197,7 @@ def test_who_is_let_in_and_cancelled_at_once_takes_nothing_of_the_limit() -> Non
     virtual_time.run(main)
 
 
-def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None:
+def test_the_next_waiter_is_granted_when_the_first_is_cancelled() -> None:
     async def main(clock: virtual_time.Clock) -> None:
         limiter = RateLimiter(8, tpm=60_000, clock=clock)
         stop = asyncio.Event()
@@ -214,7 +213,7 @@ def test_who_waits_behind_one_that_is_cancelled_goes_at_once_if_it_can() -> None
     virtual_time.run(main)
 
 
-def test_a_server_that_asks_for_hours_does_not_hold_up_the_rest() -> None:
+def test_a_retry_after_of_hours_does_not_pause_other_calls() -> None:
     async def main(clock: virtual_time.Clock) -> None:
         limiter = RateLimiter(8, clock=clock)
         for _ in range(20):

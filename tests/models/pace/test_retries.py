@@ -68,7 +68,7 @@ def test_backoff_doubles_with_jitter_and_stops_growing() -> None:
     assert slots_taken == [0] * len(pauses)
 
 
-def test_at_least_what_the_server_asked_for_is_waited() -> None:
+def test_a_pause_is_at_least_the_retry_after() -> None:
     outcome, pauses, _ = _outcome_of([retries.RetryableError("slow down", 429, 7.0), ANSWER])
     assert outcome is ANSWER
     assert 7.0 <= pauses[0] <= 7.7
@@ -76,13 +76,13 @@ def test_at_least_what_the_server_asked_for_is_waited() -> None:
     assert 0.25 <= pauses[0] <= 0.5
 
 
-def test_a_server_that_asks_for_hours_is_not_waited_for() -> None:
+def test_a_retry_after_of_hours_ends_the_call() -> None:
     outcome, pauses, _ = _outcome_of([retries.RetryableError("tomorrow", 429, 86_400.0), ANSWER])
     assert outcome == Failure("tomorrow", 429, attempts=1)
     assert pauses == []
 
 
-def test_a_storm_of_two_minutes_uses_no_attempts_up() -> None:
+def test_a_storm_of_two_minutes_uses_up_no_attempts() -> None:
     storm = [retries.RetryableError("slow down", 429, 2.0)] * 50
     outcome, pauses, _ = _outcome_of([*storm, ANSWER])
     assert outcome is ANSWER
@@ -101,7 +101,7 @@ def test_a_storm_that_does_not_end_fails_the_call() -> None:
     assert 120 + 7 * 2 <= sum(pauses) <= 123 + 8 * 2.2
 
 
-def test_one_refusal_after_another_all_day_is_given_up_by_number() -> None:
+def test_endless_throttling_ends_after_max_attempts() -> None:
     outcome, pauses, _ = _outcome_of(lambda: retries.RetryableError("slow down", 429, 300.0))
     # The first of them is free.
     assert outcome == Failure("slow down", 429, attempts=9)

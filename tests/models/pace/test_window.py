@@ -81,7 +81,7 @@ def test_it_grows_to_the_ceiling_where_that_helps_and_not_above() -> None:
     assert log.good > 0.9 * 10 * 256 / 0.2
 
 
-def test_it_holds_where_growing_does_not_help() -> None:
+def test_it_stops_growing_where_that_does_not_help() -> None:
     # Forty at a time; the others wait in the server's queue.
     log = _simulate(lambda n, t, rng: (True, max(0.2, n / 200) * rng.uniform(0.8, 1.2)), 60, 1024)
     # One doubling too many is not known to be before it has been tried.
@@ -89,7 +89,7 @@ def test_it_holds_where_growing_does_not_help() -> None:
     assert log.good > 0.95 * 60 * 200
 
 
-def test_a_server_of_so_many_places_is_filled_without_many_refusals() -> None:
+def test_a_server_of_fixed_capacity_is_filled_with_few_429s() -> None:
     places = 100
     log = _simulate(lambda n, t, rng: (n <= places, _latency(rng) if n <= places else 0.005), 60)
     assert log.good > 0.9 * 60 * places / 0.2
@@ -97,13 +97,13 @@ def test_a_server_of_so_many_places_is_filled_without_many_refusals() -> None:
 
 
 @pytest.mark.parametrize("ceiling", [8, 32, 256])
-def test_a_tenth_turned_away_at_random_costs_next_to_nothing(ceiling: int) -> None:
+def test_a_tenth_throttled_at_random_hardly_lowers_throughput(ceiling: int) -> None:
     log = _simulate(lambda n, t, rng: (rng.random() > 0.1, _latency(rng)), 60, ceiling)
     # A tenth of the attempts bring nothing, which nobody can help.
     assert log.good > 0.85 * 0.9 * 60 * ceiling / 0.2
 
 
-def test_a_storm_halves_it_once_and_is_waited_out_by_all() -> None:
+def test_a_storm_halves_it_once_and_pauses_all() -> None:
     def behave(n: int, time: float, rng: random.Random) -> tuple[bool, float]:
         storm = 5 <= time < 35
         return not storm, 0.005 if storm else _latency(rng)
@@ -118,7 +118,7 @@ def test_a_storm_halves_it_once_and_is_waited_out_by_all() -> None:
     assert log.good > 0.9 * 28 * 256 / 0.2
 
 
-def test_attempts_sent_before_a_cut_do_not_cut_again() -> None:
+def test_attempts_of_an_earlier_epoch_do_not_reduce_it_again() -> None:
     window = ConcurrencyWindow(32)
     assert window.limit == 32
     epochs = [window.epoch] * 32
@@ -135,7 +135,7 @@ def test_attempts_sent_before_a_cut_do_not_cut_again() -> None:
     assert sizes == [4, 8, 16, 17]
 
 
-def test_strays_cost_half_of_their_share() -> None:
+def test_stray_429s_reduce_it_by_half_of_their_share() -> None:
     window = ConcurrencyWindow(100)
     for round_ in range(2):
         for _ in range(window.size):
