@@ -24,6 +24,9 @@ def test_demo_from_a_wheel_in_an_empty_environment(tmp_path: Path) -> None:
     assert "harness/_shipped/prompts/schemas/masakhaner2.py" in names
     assert "harness/data/demo/swa.test.jsonl" in names
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/"))]
+    assert "harness/training/trainers.py" in names
+    assert "harness/training/recipes/tiny-gollie-tf.toml" in names
+    assert not [n for n in names if "synthetic" in n]
 
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
@@ -48,6 +51,16 @@ def test_demo_from_a_wheel_in_an_empty_environment(tmp_path: Path) -> None:
         check=True,
     )  # fmt: skip
     assert "self-translate" in listed.stdout
+    # The text of the models that ship stays in the checkout.
+    trained = subprocess.run(
+        [harness, "train", "tiny-gollie-tf", "--out", "model"], cwd=away, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert trained.returncode == 2
+    message = " ".join(trained.stderr.split())
+    assert "The text of the models that ship is in the source checkout only" in message
+    assert "Traceback" not in trained.stderr
+    assert not (away / "model").exists()
     # Nothing was taken from the checkout.
     home = subprocess.run(
         [python, "-c", "import harness; print(harness.__file__)"],

@@ -12,6 +12,8 @@ from harness.training.loop import Trainer, TrainingReport
 from harness.training.recipe import CausalRecipe, TranslatorRecipe, load_recipe
 
 _RECIPES = Path(__file__).parent / "recipes"
+# What both trainers learn from. The wheel does not have it.
+_SYNTHETIC_TEXT = "harness.training.synthetic"
 _NEEDED = ("torch", "transformers", "ctranslate2", "tokenizers")
 
 
@@ -29,10 +31,16 @@ def train(
     Raises:
         UnknownNameError: no such file, and no model of that name ships.
         ExperimentError: the recipe is not understood.
-        UsageError: ``out`` is there already and holds something, or a package is missing.
+        UsageError: ``out`` is there already and holds something, or a package is missing,
+            or the synthetic text is, as it is in an installed wheel.
     """
     file = _find(recipe)
     plan = load_recipe(file)
+    if find_spec(_SYNTHETIC_TEXT) is None:
+        raise UsageError(
+            "The text of the models that ship is in the source checkout only, and this is an "
+            "installed package without it. Run 'harness train' from a checkout of the repository."
+        )
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise UsageError(
             f"Training needs {', '.join(missing)}: pip install 'transfusion-harness[torch]'."

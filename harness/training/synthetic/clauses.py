@@ -53,7 +53,10 @@ _FOLLOWED = 0.65
 
 
 def clauses(seed: int, mix: Mapping[str, float]) -> Iterator[Example]:
-    """An endless stream of training examples, as :func:`harness.training.synthetic.sentences.sentences`."""
+    """An endless stream of training examples, the same for the same arguments.
+
+    ``mix`` is as in :func:`harness.training.synthetic.sentences.sentences`.
+    """
     rng, table, kept_apart = random.Random(f"clauses {seed}"), _table(), unseen()
     names = Names(held_out=False, refused=kept_apart.refuses)
     times = read_table(TEXT / "times.tsv")

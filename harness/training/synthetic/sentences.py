@@ -1,7 +1,8 @@
 """Synthetic news sentences in six languages, with their English and the names of both marked.
 
 Sentences are patterns (``text/patterns_*.tsv``) with names in their slots
-(:mod:`harness.training.synthetic.names`), alone or in a frame ("… said that …", ``text/frames.tsv``).
+(:mod:`harness.training.synthetic.names`), alone or in a frame ("… said that …",
+``text/frames.tsv``).
 The tables were written for this project and no speaker of the languages has checked them.
 
 Nothing that is drawn meets the test split of the demonstration corpus: no name that is
