@@ -15,10 +15,11 @@ from itertools import cycle, islice
 
 from harness import load_dataset, parse_reply
 from harness.models import open_backend, settings_for
+from harness.prompting.rendering import Renderer
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, find_template
+from harness.prompting.templates import load_template
 from harness.records import Answer
-from harness.results.lines import prediction_json
+from harness.results.lines import prediction_fields
 from harness.scoring import count, examples_hash, resample
 from harness.serving.scripted import Script, ScriptedSettings
 from harness.store import request_key
@@ -41,7 +42,7 @@ def main() -> None:
     corpus = [e for code in ("swa", "hau", "yor") for e in load_dataset("demo", code, english=True)]
     examples = list(islice(cycle(corpus), number))
     schema = load_schema("demo")
-    renderer = Renderer(find_template("ner", "transfusion"), schema, "chat")
+    renderer = Renderer(load_template("ner", "transfusion"), schema, "chat")
     prompts = [renderer.render(e, e.english) for e in examples]
     backend = open_backend(settings_for("openai", {"model": "gpt-4o"}))
     requests = [backend.request(p) for p in prompts]
@@ -60,7 +61,7 @@ def main() -> None:
         "key": lambda: [request_key(r) for r in requests],
         "reply": lambda: [backend.reply(a, cached=True) for a in answers],
         "parse": lambda: [parse_reply(r.text, fields=fields) for r in replies],
-        "to JSON": lambda: [json.dumps(prediction_json(p)) for p in read],
+        "to JSON": lambda: [json.dumps(prediction_fields(p)) for p in read],
         "count, gollie": lambda: [
             count(e.text, e.gold, s, "gollie") for e, s in zip(examples, stage, strict=True)
         ],

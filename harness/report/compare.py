@@ -14,14 +14,7 @@ from harness.report.columns import cell_figures, macro_figures
 from harness.report.comparison import MACRO, Comparison, ScoreRow
 from harness.report.signing import sign
 from harness.results.folder import RunFolder
-from harness.results.scored import (
-    Results,
-    ScoredCell,
-    is_voted,
-    load_results,
-    repeats_of,
-    reread,
-)
+from harness.results.scored import Results, ScoredCell, load_results, reread
 from harness.results.tally import Tally
 from harness.scoring import Paired, Resampled, average, holm, micro, per_label, resample
 from harness.scoring.rows import Row
@@ -91,7 +84,7 @@ def compare_rows(
     elif baseline not in systems:
         raise UsageError("--baseline: " + unknown("system", baseline, systems))
     comparison = Comparison(rule, baseline, systems, [], {}, _notes(named))
-    datasets = dict.fromkeys(block["dataset"] for r in results for block in r.manifest["blocks"])
+    datasets = dict.fromkeys(block.dataset for r in results for block in r.manifest.blocks)
     for dataset in datasets:
         comparison.rows.extend(_dataset_rows(dataset, named, rule, baseline))
     for name, (result, own) in named.items():
@@ -107,11 +100,11 @@ _Named = Mapping[str, tuple[Results, str]]
 
 def _named_systems(results: Sequence[Results]) -> _Named:
     """System names that tell every system apart: with the folder's name where two share one."""
-    names = [entry["name"] for r in results for entry in r.manifest["systems"]]
+    names = [entry.name for r in results for entry in r.manifest.systems]
     named: dict[str, tuple[Results, str]] = {}
     for r in results:
-        for entry in r.manifest["systems"]:
-            own = entry["name"]
+        for entry in r.manifest.systems:
+            own = entry.name
             label = own if names.count(own) == 1 else f"{r.folder.name}: {own}"
             while label in named:
                 label += "'"
@@ -121,15 +114,15 @@ def _named_systems(results: Sequence[Results]) -> _Named:
 
 def _check_same_data(results: Sequence[Results]) -> None:
     """Paired tests need the same sentences: say so when two runs scored others."""
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    seen: dict[str, tuple[str, str]] = {}
     for r in results:
-        for block in r.manifest["blocks"]:
-            place = (block["dataset"], block["language"])
-            digest, folder = seen.setdefault(place, (block["examples_sha256"], str(r.folder.path)))
-            if digest != block["examples_sha256"]:
+        for block in r.manifest.blocks:
+            mine = (block.examples_sha256, str(r.folder.path))
+            digest, folder = seen.setdefault(block.place, mine)
+            if digest != block.examples_sha256:
                 raise RunFolderError(
                     f"{folder} and {r.folder.path} scored different examples of "
-                    f"{place[0]}/{place[1]} (another split, limit, sample or version of the "
+                    f"{block.place} (another split, limit, sample or version of the "
                     f"data): run both on the same ones to compare them."
                 )
 
@@ -138,15 +131,11 @@ def _notes(named: _Named) -> list[str]:
     notes = []
     for name, (result, own) in named.items():
         cells = [cell for cell in result.cells.values() if cell.system == own]
-        entry = result.system(own)
-        left_out = entry["left_out"]
-        asked = sum(
-            block["n"]
-            for block in result.manifest["blocks"]
-            if f"{block['dataset']}/{block['language']}" not in left_out
-        )
-        if is_voted(entry):
-            notes.append(f"{name}: scored by the majority of {repeats_of(entry)} answers.")
+        entry = result.manifest.system(own)
+        left_out = entry.left_out
+        asked = sum(b.n for b in result.manifest.blocks if b.place not in left_out)
+        if entry.vote:
+            notes.append(f"{name}: scored by the majority of {entry.repeats} answers.")
         unsent = sum(cell.unsent for cell in cells)
         if unsent:
             notes.append(f"{name}: incomplete, {unsent} examples not sent; run it again to go on.")
@@ -166,10 +155,10 @@ def _notes(named: _Named) -> list[str]:
             listed = ", ".join(f"{flag} {number}" for flag, number in total.flags.items())
             notes.append(f"{name}: translations flagged: {listed}.")
     altered = {
-        f"{block['dataset']}/{block['language']}"
+        block.place
         for result, _ in named.values()
-        for block in result.manifest["blocks"]
-        if block.get("altered")
+        for block in result.manifest.blocks
+        if block.altered
     }
     if altered:
         notes.append(

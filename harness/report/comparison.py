@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.money import nano_dollars
-from harness.results.folder import LAYOUT
+from harness.results.manifest import LAYOUT
 from harness.results.tally import Tally
 
 #: The `language` of a row that is a mean over languages.

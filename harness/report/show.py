@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import RunFolderError
 from harness.records import Annotation, Example, Status
 from harness.results.folder import RunFolder
-from harness.results.lines import annotation_from
-from harness.results.scored import (
-    check_countable,
-    count_line,
-    is_voted,
-    load_examples,
-    repeats_of,
-    voted_line,
-)
+from harness.results.lines import Line
+from harness.results.manifest import Manifest, SystemEntry
+from harness.results.scored import check_countable, count_line, load_examples, voted_line
 from harness.terminal import visible
 
 if TYPE_CHECKING:
@@ -47,7 +41,7 @@ def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
 
     run = RunFolder.open(folder)
     manifest = run.manifest()
-    for entry in manifest["systems"]:
+    for entry in manifest.systems:
         check_countable(entry, rule)
     found = _find(run, example)
     types = list(dict.fromkeys(_types(manifest, found)))
@@ -56,26 +50,24 @@ def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
     console.print(_line("text", _marked(found.text, found.gold, types)))
     console.print(_line("gold", _listed(found.gold, types)))
     place = (found.dataset, found.language, found.id)
-    systems = {entry["name"]: entry for entry in manifest["systems"]}
-    voting: dict[str, list[dict[str, Any]]] = {}
+    systems = {entry.name: entry for entry in manifest.systems}
+    lines_of: dict[str, list[Line]] = {}
 
-    def show_line(line: dict[str, Any]) -> None:
-        if (line["dataset"], line["language"], line["example_id"]) != place:
-            return
-        name = line["system"]
-        system, repeats = systems[name], repeats_of(systems[name])
-        heading = name if repeats == 1 else f"{name} · repeat {line['repeat'] + 1} of {repeats}"
+    for line in run.predictions():
+        if (line.dataset, line.language, line.example_id) != place:
+            continue
+        name, system = line.system, systems[line.system]
+        heading = name
+        if line.repeat is not None and system.repeats > 1:
+            heading = f"{name} · repeat {line.repeat + 1} of {system.repeats}"
         _show_heading(console, heading)
         _show_line(console, found, line, system, types, rule)
-        votes = voting.setdefault(name, [])
-        votes.append(line)
-        asked = all(line["status"] != Status.UNSENT for line in votes)
-        if is_voted(system) and asked and len(votes) == repeats:
-            _show_heading(console, f"{name} · majority of {repeats}")
-            _show_stages(console, found, voted_line(votes, system), system, types, rule)
-
-    for _ in run.lines("predictions.jsonl", show_line):
-        pass
+        lines = lines_of.setdefault(name, [])
+        lines.append(line)
+        sent = all(each.status is not Status.UNSENT for each in lines)
+        if system.vote and sent and len(lines) == system.repeats:
+            _show_heading(console, f"{name} · majority of {system.repeats}")
+            _show_stages(console, found, voted_line(lines, system), system, types, rule)
 
 
 def _find(run: RunFolder, name: str) -> Example:
@@ -101,9 +93,10 @@ def _find(run: RunFolder, name: str) -> Example:
     )
 
 
-def _types(manifest: dict[str, Any], example: Example) -> Iterable[str]:
-    for system in manifest["systems"]:
-        yield from system["prompts"].get(example.dataset, {}).get("fields", ())
+def _types(manifest: Manifest, example: Example) -> Iterable[str]:
+    for system in manifest.systems:
+        if example.dataset in system.prompts:
+            yield from system.prompts[example.dataset].fields
     yield from (annotation.type for annotation in example.gold)
 
 
@@ -117,48 +110,45 @@ def _show_heading(console: Console, heading: str) -> None:
 def _show_line(
     console: Console,
     example: Example,
-    line: dict[str, Any],
-    system: dict[str, Any],
+    line: Line,
+    system: SystemEntry,
     types: Sequence[str],
     rule: str,
 ) -> None:
-    status = line["status"]
-    if line.get("repairs"):
-        status += f" ({', '.join(line['repairs'])})"
-    if line["reply"] is not None:
-        status += f" · finish_reason {line['finish_reason']}" + (
-            " · from the store" if line["cached"] else ""
+    status = str(line.status)
+    if line.repairs:
+        status += f" ({', '.join(line.repairs)})"
+    if line.reply is not None:
+        status += f" · finish_reason {line.finish_reason}" + (
+            " · from the store" if line.cached else ""
         )
     console.print(_line("status", status))
-    if line.get("error"):
-        console.print(_line("error", line["error"]))
+    if line.error:
+        console.print(_line("error", line.error))
     _show_stages(console, example, line, system, types, rule)
-    if line["reply"] is not None:
-        console.print(_line("reply", line["reply"].strip()))
+    if line.reply is not None:
+        console.print(_line("reply", line.reply.strip()))
 
 
 def _show_stages(
     console: Console,
     example: Example,
-    line: dict[str, Any],
-    system: dict[str, Any],
+    line: Line,
+    system: SystemEntry,
     types: Sequence[str],
     rule: str,
 ) -> None:
     """The lists of one answer, or of the majority of several, and what they score."""
-    stages = {
-        name: [annotation_from(a) for a in annotations]
-        for name, annotations in line["stages"].items()
-    }
-    final = system["answers"][-1]
-    if line.get("english") is not None:
+    stages = {name: line.stage(name) or () for name in line.stages}
+    final = system.answers[-1]
+    if line.english is not None:
         english = stages.get("result", ()) if final != "result" else ()
-        console.print(_line("english", _marked(line["english"], english, types)))
-    for name in system["answers"]:
+        console.print(_line("english", _marked(line.english, english, types)))
+    for name in system.answers:
         if name in stages:
             console.print(_line(name, _listed(stages[name], types)))
-    for dropped in line["dropped"]:
-        console.print(_line("dropped", f"{dropped['reason']}: {dropped['item']}"))
+    for dropped in line.dropped:
+        console.print(_line("dropped", f"{dropped.reason}: {dropped.item}"))
     if final in stages:
         console.print(_line("marked", _marked(example.text, stages[final], types)))
     row = count_line(example, line, system, rule)

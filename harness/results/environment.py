@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.results.folder import LAYOUT
+from harness.results.manifest import LAYOUT
 
 
 def environment() -> dict[str, Any]:

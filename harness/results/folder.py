@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,17 +21,9 @@ from typing import IO, Any, TypeVar
 
 from harness.disk import replacing
 from harness.errors import RunFolderError
-
-#: The version of the files' layout; a reader refuses a newer one.
-LAYOUT = 1
-
-
-# What is read of each entry of the manifest.
-_MANIFEST = {
-    "blocks": {"dataset", "language", "split", "n", "examples_sha256"},
-    "systems": {"name", "strategy", "backend", "wrap", "answers", "translation", "english_sha256"}
-    | {"left_out", "prompts"},
-}
+from harness.records import Example
+from harness.results.lines import Line, example_from, example_json, json_line
+from harness.results.manifest import LAYOUT, Manifest
 
 # Holds the moment from which on answers count as refreshed.
 _REFRESH = ".refresh"
@@ -78,7 +70,7 @@ class RunFolder:
         Raises:
             RunFolderError: the manifest is missing or damaged.
         """
-        return str(self.manifest()["experiment"])
+        return str(self.read_json("manifest.json").get("experiment"))
 
     def holds(self, experiment: Path) -> bool:
         """Whether a file is this folder's own resolved experiment."""
@@ -93,13 +85,11 @@ class RunFolder:
                 been asked or paid yet.
         """
         # Path.is_file raises where a name is too long for the file system.
-        if os.path.isfile(self.path / "manifest.json"):
-            holds = self.read_json("manifest.json").get("experiment")
-            if holds != experiment:
-                raise RunFolderError(
-                    f"{self.path}: holds the results of experiment '{holds}', not of "
-                    f"'{experiment}'. Choose another folder with --out DIR."
-                )
+        if os.path.isfile(self.path / "manifest.json") and self.experiment != experiment:
+            raise RunFolderError(
+                f"{self.path}: holds the results of experiment '{self.experiment}', not of "
+                f"'{experiment}'. Choose another folder with --out DIR."
+            )
         probe = self.path / f".write-{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -189,20 +179,52 @@ class RunFolder:
             )
         return value
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """The manifest: what was asked.
 
         Raises:
-            RunFolderError: it is missing or damaged.
+            RunFolderError: it is missing, damaged, or of a newer layout.
         """
         value = self.read_json("manifest.json")
-        for key, needed in _MANIFEST.items():
-            rows = value.get(key) if isinstance(value, dict) else None
-            if not isinstance(rows, list) or not all(
-                isinstance(row, dict) and needed <= row.keys() for row in rows
-            ):
-                raise _damaged(self.path / "manifest.json", 1, ValueError(f"no usable `{key}`"))
-        return dict(value)
+        try:
+            return Manifest.from_json(value)
+        except ValueError as error:
+            raise _damaged(self.path / "manifest.json", 1, error) from None
+
+    def remove_manifest(self) -> None:
+        """Make this no run's folder while its files are written: half of a run would else be
+        taken for a whole one."""
+        (self.path / "manifest.json").unlink(missing_ok=True)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write the manifest, with which the folder holds a run."""
+        self.write_json("manifest.json", manifest.to_json())
+
+    def examples(self) -> Iterator[Example]:
+        """The examples of the run, in order.
+
+        Raises:
+            RunFolderError: as :meth:`lines`.
+        """
+        return self.lines("examples.jsonl", example_from)
+
+    def predictions(self) -> Iterator[Line]:
+        """The lines of ``predictions.jsonl``, in order.
+
+        Raises:
+            RunFolderError: as :meth:`lines`.
+        """
+        return self.lines("predictions.jsonl", Line.from_json)
+
+    def write_examples(self, examples: Iterable[Example]) -> None:
+        """Write ``examples.jsonl``."""
+        with self.writing("examples.jsonl") as file:
+            file.writelines(json_line(example_json(example)) for example in examples)
+
+    def write_predictions(self, lines: Iterable[Line]) -> None:
+        """Write ``predictions.jsonl``."""
+        with self.writing("predictions.jsonl") as file:
+            file.writelines(json_line(line.to_json()) for line in lines)
 
     def lines(self, name: str, read: Callable[[dict[str, Any]], T]) -> Iterator[T]:
         """What ``read`` makes of each object of one JSONL file of this folder.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from harness.money import add_costs, nano_dollars
+from harness.money import add_costs
+from harness.records import Usage
+from harness.results.lines import Line
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
@@ -29,28 +30,27 @@ class Tally:
     cost: int | None = 0
     paid: int | None = 0
 
-    def add_line(self, line: dict[str, Any], *, counted: bool) -> None:
+    def add_line(self, line: Line, *, counted: bool) -> None:
         """Take in one line of ``predictions.jsonl``.
 
         ``counted`` says that the answer stands beside another sentence of the system already:
         equal prompts are asked and paid for once.
         """
-        status = line["status"]
+        status = str(line.status)
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        for flag in (line.get("translation") or {}).get("flags", ()):
+        for flag in line.translation.flags if line.translation is not None else ():
             self.flags[flag] = self.flags.get(flag, 0) + 1
-        if line["reply"] is None:
+        if line.reply is None:
             return
-        price = None if line["cost"] is None else nano_dollars(line["cost"])
         # Of equal prompts one was sent, and that need not be the first.
-        if not line["cached"]:
-            self.paid = add_costs(self.paid, price)
+        if not line.cached:
+            self.paid = add_costs(self.paid, line.cost)
         if counted:
             return
-        self.cost = add_costs(self.cost, price)
-        usage = line["usage"] or {}
+        self.cost = add_costs(self.cost, line.cost)
+        usage = line.usage or Usage()
         for name in _TOKENS:
-            setattr(self, name, add_costs(getattr(self, name), usage.get(name)))
+            setattr(self, name, add_costs(getattr(self, name), getattr(usage, name)))
 
     def add(self, other: Tally) -> None:
         """Take in another tally."""

@@ -12,14 +12,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from harness.data.block import Block
 from harness.data.shots import ShotSelection
 from harness.errors import TemplateError
 from harness.experiment import System
 from harness.models.protocol import Backend
-from harness.prompting.templates import Renderer, Template
+from harness.prompting.rendering import Renderer
+from harness.prompting.templates import Template
 from harness.reading.formats import FORMATS
 from harness.records import Example, Prediction, Prompt, Reply, Request, Translation
 from harness.store import KINDS, request_key

@@ -12,15 +12,21 @@ from typing import Any
 from harness.data.block import Block
 from harness.errors import HarnessError
 from harness.experiment import Experiment
-from harness.money import add_costs, dollars
-from harness.records import Answer, Failure, Prediction, Reply, Status
-from harness.results.folder import LAYOUT, RunFolder
-from harness.results.lines import prediction_json
+from harness.money import add_costs
+from harness.records import Answer, Failure, Status
+from harness.results.folder import RunFolder
+from harness.results.lines import Line, TranslationNote, prediction_fields, reply_fields
+from harness.results.manifest import (
+    BlockEntry,
+    Manifest,
+    PromptEntry,
+    ShotsEntry,
+    SystemEntry,
+)
 from harness.running.asking.outcomes import Outcomes
 from harness.running.plan import Cell, SystemPlan
 from harness.scoring.signature import examples_hash
 from harness.store import Store
-from harness.version import __version__
 
 # Answers are read from the store in steps of this many, to keep memory flat.
 _STEP = 500
@@ -69,10 +75,13 @@ class RunResult:
         return 3 if self.failed or not self.complete else 0
 
 
-def prediction_rows(
+def prediction_lines(
     plan: SystemPlan, store: Store, outcomes: Outcomes, result: RunResult
-) -> Iterator[dict[str, Any]]:
-    """The lines of ``predictions.jsonl`` of one system, in the order of its examples."""
+) -> Iterator[Line]:
+    """The lines of ``predictions.jsonl`` of one system, in the order of its examples.
+
+    What they say of the run (sent, failed, unsent, …) is counted in ``result``.
+    """
     for cell in plan.cells:
         for start in range(0, len(cell.keys), _STEP):
             indices = range(start, min(start + _STEP, len(cell.keys)))
@@ -82,17 +91,17 @@ def prediction_rows(
                 result.examples += cell.repeat == 0
                 failure = outcomes.failures.get(key or cell.waiting.get(index, ""))
                 if failure is not None:
-                    # Asked anew and failed: an older answer does not stand in for it.
+                    # It was asked again and failed: an older answer does not stand in for it.
                     result.failed += 1
                     status = _status(failure) if key else Status.UNTRANSLATED
-                    yield _row(plan, cell, index, status, error=failure.message)
+                    yield _line(plan, cell, index, status=status, error=failure.message)
                 elif key is None and index not in cell.waiting:
-                    yield _row(plan, cell, index, Status.UNTRANSLATED)
+                    yield _line(plan, cell, index, status=Status.UNTRANSLATED)
                 elif key is None or key not in answers:
                     result.unsent += 1
-                    yield _row(plan, cell, index, Status.UNSENT)
+                    yield _line(plan, cell, index, status=Status.UNSENT)
                 else:
-                    yield _answered(plan, cell, index, answers[key], outcomes, result)
+                    yield _answered_line(plan, cell, index, answers[key], outcomes, result)
 
 
 def _status(failure: Failure) -> Status:
@@ -101,126 +110,104 @@ def _status(failure: Failure) -> Status:
     return Status.FILTERED if failure.filtered else Status.ERROR
 
 
-def _answered(
+def _answered_line(
     plan: SystemPlan,
     cell: Cell,
     index: int,
     answer: Answer,
     outcomes: Outcomes,
     result: RunResult,
-) -> dict[str, Any]:
+) -> Line:
     key = cell.keys[index]
     assert key is not None
-    # The place that asked for a key paid for it; for every other it was in the store.
-    asker, its_index = outcomes.places.get(key, (None, None))
-    cached = not (asker is cell and its_index == index)
+    # The place that asked for a key paid for it; for every other one it was in the store.
+    asking_cell, asking_index = outcomes.places.get(key, (None, None))
+    cached = not (asking_cell is cell and asking_index == index)
     result.cached += cached
     if cached:
         result.stored = add_costs(result.stored, answer.cost)
     result.stale += plan.since is not None and key in plan.pending and not outcomes.has_answer(key)
     reply = plan.backend.reply(answer, cached=cached)
-    return _row(plan, cell, index, plan.read(cell, index, reply), reply)
+    prediction = plan.read(cell, index, reply)
+    return _line(plan, cell, index, **prediction_fields(prediction), **reply_fields(reply))
 
 
-def _row(
-    plan: SystemPlan,
-    cell: Cell,
-    index: int,
-    read: Prediction | Status,
-    reply: Reply | None = None,
-    error: str | None = None,
-) -> dict[str, Any]:
-    """One line of ``predictions.jsonl``."""
-    example = cell.block.examples[index]
-    prediction = read if isinstance(read, Prediction) else Prediction(example.id, {}, read)
-    row: dict[str, Any] = {
-        "dataset": example.dataset,
-        "language": example.language,
-        "example_id": example.id,
-        "system": plan.system.name,
-        **({"repeat": cell.repeat} if plan.system.repeats > 1 else {}),
-        **prediction_json(prediction),
-        "prompt_sha256": cell.prompt_hashes[index],
-        "key": cell.keys[index],
-        "finish_reason": None if reply is None else reply.finish_reason,
-        "reply": None if reply is None else reply.text,
-        "usage": None if reply is None else _usage(reply),
-        "cost": None if reply is None or reply.cost is None else dollars(reply.cost),
-        "latency_s": None if reply is None else reply.latency_s,
-        "cached": reply is not None and reply.cached,
-        "served_by": None if reply is None else reply.served_by,
-    }
-    if error is not None:
-        row["error"] = error
-    translation = cell.english[index]
+def _line(plan: SystemPlan, cell: Cell, index: int, **fields: Any) -> Line:
+    """A line of an example; ``fields`` are those of its outcome."""
+    example, translation = cell.block.examples[index], cell.english[index]
     if translation is not None:
-        row["english"] = translation.text
-        row["translation"] = {"source": translation.source, "flags": translation.flags}
-    return row
+        fields["english"] = translation.text
+        fields["translation"] = TranslationNote(translation.source, translation.flags)
+    return Line(
+        dataset=example.dataset,
+        language=example.language,
+        example_id=example.id,
+        system=plan.system.name,
+        repeat=cell.repeat if plan.system.repeats > 1 else None,
+        prompt_sha256=cell.prompt_hashes[index],
+        key=cell.keys[index],
+        **{"stages": {}, **fields},
+    )
 
 
-def _usage(reply: Reply) -> dict[str, int | None]:
-    usage = reply.usage
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-    }
-
-
-def manifest(
+def make_manifest(
     experiment: Experiment,
     plans: Sequence[SystemPlan],
     blocks: Sequence[Block],
     result: RunResult,
-) -> dict[str, Any]:
-    """What was asked, by name and hash: all that scores and signatures need besides the lines."""
-    return {
-        "layout": LAYOUT,
-        "version": __version__,
-        "experiment": experiment.name,
-        "complete": result.complete,
-        "blocks": [
-            {
-                "dataset": block.dataset.name,
-                "language": block.language,
-                "split": block.split,
-                "n": len(block.examples),
-                "examples_sha256": examples_hash(block.examples),
-                "altered": block.altered,
-            }
+) -> Manifest:
+    """What the run asked, by name and hash."""
+    return Manifest(
+        experiment=experiment.name,
+        complete=result.complete,
+        blocks=[
+            BlockEntry(
+                block.dataset.name,
+                block.language,
+                block.split,
+                len(block.examples),
+                examples_hash(block.examples),
+                block.altered,
+            )
             for block in blocks
         ],
-        "systems": [
-            {
-                "name": plan.system.name,
-                "backend": plan.system.backend,
-                "engine": plan.backend.engine,
-                "model": plan.system.settings.model,
-                "strategy": plan.template.name,
-                "wrap": plan.system.wrap,
-                "format": plan.system.format,
-                "shots": plan.shots_json(),
-                "repeats": plan.system.repeats,
-                "vote": plan.system.vote,
-                "answers": plan.template.answers,
-                "translation": plan.translation,
-                "english_sha256": {
-                    f"{cell.block.dataset.name}/{cell.block.language}": cell.english_sha256()
-                    for cell in plan.cells
-                    if plan.translation is not None
-                },
-                "left_out": plan.left_out,
-                "prompts": {
-                    cell.block.dataset.name: {
-                        "template_sha256": plan.renderers[cell.block.dataset.name].sha256,
-                        "schema_sha256": plan.renderers[cell.block.dataset.name].schema.sha256,
-                        "fields": cell.fields,
-                    }
-                    for cell in plan.cells
-                },
-            }
-            for plan in plans
-        ],
-    }
+        systems=[_system_entry(plan) for plan in plans],
+    )
+
+
+def _system_entry(plan: SystemPlan) -> SystemEntry:
+    system = plan.system
+    return SystemEntry(
+        name=system.name,
+        backend=system.backend,
+        engine=plan.backend.engine,
+        model=system.settings.model,
+        strategy=plan.template.name,
+        wrap=system.wrap,
+        format=system.format,
+        shots=_shots_entry(plan),
+        repeats=system.repeats,
+        vote=system.vote,
+        answers=plan.template.answers,
+        translation=plan.translation,
+        english_sha256={
+            cell.place: cell.english_sha256() for cell in plan.cells if plan.translation is not None
+        },
+        left_out=plan.left_out,
+        prompts={
+            cell.block.dataset.name: PromptEntry(
+                plan.renderers[cell.block.dataset.name].sha256,
+                plan.renderers[cell.block.dataset.name].schema.sha256,
+                cell.fields,
+            )
+            for cell in plan.cells
+        },
+    )
+
+
+def _shots_entry(plan: SystemPlan) -> ShotsEntry | None:
+    system = plan.system
+    if not system.shots:
+        return None
+    hashes = {place: shots.sha256 for place, shots in plan.shots.items()}
+    return ShotsEntry(system.shots, system.shots_from, system.shots_by, system.shots_seed, hashes)

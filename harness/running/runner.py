@@ -19,7 +19,6 @@ from harness.experiment import Experiment
 from harness.records import Status
 from harness.results.environment import environment
 from harness.results.folder import RunFolder
-from harness.results.lines import example_json, json_line
 from harness.running.asking.ask import ask
 from harness.running.asking.outcomes import Outcomes
 from harness.running.asking.progress import Progress
@@ -27,7 +26,7 @@ from harness.running.budget import Budget, read_budget
 from harness.running.plan import SystemPlan
 from harness.running.planning import make_plan
 from harness.running.prepare import PreparedRun, prepare
-from harness.running.recording import RunResult, manifest, prediction_rows
+from harness.running.recording import RunResult, make_manifest, prediction_lines
 from harness.running.translation_stage import refuse_failed, translate_missing
 from harness.running.unpriced import refuse_unpriced
 from harness.store import Store
@@ -182,24 +181,17 @@ def _write_results(
         translated=outcomes.translated,
         over_budget=outcomes.over_budget,
     )
-    # Without its manifest a folder holds no run: half of one cannot be taken for a whole.
-    (folder.path / "manifest.json").unlink(missing_ok=True)
+    folder.remove_manifest()
     with folder.writing("experiment.toml") as file:
         file.write(prepared.experiment.to_toml())
     folder.write_json("environment.json", environment())
-    with folder.writing("examples.jsonl") as file:
-        for block in prepared.blocks:
-            for example in block.examples:
-                file.write(json_line(example_json(example)))
-    with folder.writing("predictions.jsonl") as file:
-        for plan in plans:
-            for row in prediction_rows(plan, store, outcomes, result):
-                file.write(json_line(row))
+    folder.write_examples(example for block in prepared.blocks for example in block.examples)
+    folder.write_predictions(
+        line for plan in plans for line in prediction_lines(plan, store, outcomes, result)
+    )
     if result.complete:
         folder.end_refresh()
-    folder.write_json(
-        "manifest.json", manifest(prepared.experiment, plans, prepared.blocks, result)
-    )
+    folder.write_manifest(make_manifest(prepared.experiment, plans, prepared.blocks, result))
     return result
 
 

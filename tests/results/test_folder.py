@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import RunFolderError
-from harness.records import Annotation, Dropped, Example, Prediction, Status
+from harness.records import Annotation, Dropped, Example, Prediction, Reply, Status, Usage
 from harness.results.folder import RunFolder
-from harness.results.lines import annotation_from, example_from, example_json, prediction_json
+from harness.results.lines import Line, TranslationNote, prediction_fields, reply_fields
 
 # Any code point, lone surrogates and line separators included.
 TEXT = st.text(st.characters(), max_size=20)
@@ -51,23 +51,36 @@ def test_round_trip_through_the_files(
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name))
-        with folder.writing("predictions.jsonl") as file:
-            for p in predictions:
-                row = {"example_id": p.example_id, **prediction_json(p)}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        with folder.writing("examples.jsonl") as file:
-            for e in examples:
-                file.write(json.dumps(example_json(e), ensure_ascii=False) + "\n")
+        lines = [_line(p) for p in predictions]
+        folder.write_predictions(lines)
+        folder.write_examples(examples)
         # Strict UTF-8, so that any other program can read it too.
         (Path(name) / "predictions.jsonl").read_text("utf-8")
-        found = list(folder.lines("predictions.jsonl", dict))
-        for row, p in zip(found, predictions, strict=True):
-            assert row["example_id"] == p.example_id
-            assert row["status"] == p.status
+        found = list(folder.predictions())
+        for line, p in zip(found, predictions, strict=True):
+            assert line.example_id == p.example_id
+            assert line.status == p.status
             for stage, annotations in p.stages.items():
-                assert tuple(map(annotation_from, row["stages"][stage])) == annotations
-            assert [Dropped(**d) for d in row["dropped"]] == list(p.dropped)
-        assert list(folder.lines("examples.jsonl", example_from)) == examples
+                assert line.stage(stage) == annotations
+            assert list(line.dropped) == list(p.dropped)
+        assert [line.to_json() for line in found] == json.loads(
+            json.dumps([line.to_json() for line in lines])
+        )
+        assert list(folder.examples()) == examples
+
+
+def _line(prediction: Prediction) -> Line:
+    reply = Reply("x", "stop", Usage(10, 2, None, 1), 1_000_001, 0.25, True, "server")
+    return Line(
+        dataset="d",
+        language="swa",
+        example_id=prediction.example_id,
+        system="A",
+        key="0" * 64,
+        translation=TranslationNote("file", ("empty",)),
+        **prediction_fields(prediction),
+        **reply_fields(reply),
+    )
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
