@@ -24,7 +24,7 @@ _HOMES = {
     "load_dataset": "harness.data",
     "load_experiment": "harness.experiment",
     "parse_reply": "harness.reading.reply",
-    "render": "harness.prompting.templates",
+    "render": "harness.prompting.rendering",
     "run": "harness.running.runner",
     "score": "harness.report.compare",
 }
@@ -32,7 +32,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from harness.data import load_dataset
     from harness.experiment import load_experiment
-    from harness.prompting.templates import render
+    from harness.prompting.rendering import render
     from harness.reading.reply import parse_reply
     from harness.report.compare import compare, score
     from harness.running.runner import run

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from harness import disk
-from harness.errors import PromptError, UnknownNameError, unknown
+from harness.errors import PromptError, UnknownNameError, unknown_name_message
 
 
 def locate(kind: str, folder: str, suffix: str, name: str | Path) -> Path:
@@ -23,7 +23,7 @@ def locate(kind: str, folder: str, suffix: str, name: str | Path) -> Path:
         return Path(name)
     path = disk.find("prompts", f"{folder}/{name}{suffix}")
     if path is None:
-        message = unknown(kind, name, available(folder, suffix))
+        message = unknown_name_message(kind, name, available(folder, suffix))
         raise UnknownNameError(f"{message} A file of your own is given by its path (…{suffix}).")
     return path
 

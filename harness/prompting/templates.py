@@ -1,8 +1,6 @@
-"""Templates: from an example to the exact bytes that a model is given.
+"""Template files: strategies, chat wrappers and translation prompts, read and checked.
 
-A strategy is a Jinja file, ``prompts/<task>/<strategy>.j2``. It is rendered once an example, and
-the text is the same whether it is sent as it is (``wrap="completion"``) or as the user's message
-beside a system message from ``prompts/chat`` (``wrap="chat"``). A template may use:
+A strategy is a Jinja file, ``prompts/<task>/<strategy>.j2``. It may use:
 
 ``guidelines``
     the source of the schema's classes
@@ -11,51 +9,40 @@ beside a system message from ``prompts/chat`` (``wrap="chat"``). A template may 
 ``eng_text``
     its English translation, a plain string; a template that names it needs a translation
 ``shots``
-    the annotated examples to show, in their order, none where the experiment asks for none; a
-    template that does not name it cannot show any. Each has ``text`` and ``gold``, and for the
-    templates that name them ``eng_text``, its English, and ``eng_gold``, the annotations of
-    that: texts are plain strings, annotations are lists as Python source, with
-    ``format="json"`` as JSON
+    the annotated examples to show, in their order; empty where the experiment asks for none. A
+    template that does not name it cannot show any. Each has ``text`` and ``gold``; where the
+    template names them, also ``eng_text``, its English, and ``eng_gold``, the annotations of
+    the English. Texts are plain strings. Annotations are lists as Python source, or as JSON with
+    ``format="json"``
 ``assign(name, value)``
     the statement ``name = "value"`` as black writes it, which no text can break out of
 ``literal(value)``
     the string literal alone
 
-It declares the lists that the answer holds, in order, the scored one last, as in
-``{% set answers = ["result", "final_result"] %}``, and ends right after an equals sign. Lines
-that hold a Jinja tag or comment leave nothing behind; any other name is an error. A template is
-one file, so that the hash of its source stands for the whole prompt.
+Any other name is an error. A template declares the lists that the answer holds, in order, the
+scored one last: ``{% set answers = ["result", "final_result"] %}``. Any number of lists is
+possible. A template ends right after an equals sign. Lines that hold a Jinja tag or comment leave
+no text. A template is one file, so that the hash of its source stands for the whole prompt.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import jinja2
 from jinja2 import meta, nodes
 
 from harness.errors import (
-    ExperimentError,
     TemplateError,
-    TranslationError,
-    UnknownNameError,
-    unknown,
+    unknown_name_message,
 )
-from harness.prompting import answer_text, lookup
-from harness.prompting.answer_schema import response_format
+from harness.prompting import lookup
 from harness.prompting.literals import assignment, literal
-from harness.prompting.schema import Schema, load_schema
-from harness.reading.formats import FORMATS
-from harness.records import Example, Prompt
-
-WRAPS = ("completion", "chat")
 
 _VARIABLES = ("guidelines", "text", "eng_text", "shots", "assign", "literal")
 _TRIAL = "A text to try it with."
@@ -99,8 +86,53 @@ class Template:
                 f"`shots`. Add a loop over it as prompts/ner/direct.j2 has one, or set shots = 0."
             )
 
+    def prompt_text(
+        self,
+        guidelines: str,
+        text: str,
+        english: str | None,
+        shots: Sequence[SimpleNamespace] = (),
+    ) -> str:
+        """The text of a prompt: a strategy's template with the values of one example.
+
+        Raises:
+            TemplateError: the template fails on these values, or its text does not end where a
+                model has to go on.
+        """
+        values = {
+            "guidelines": guidelines,
+            "text": text,
+            "shots": shots,
+            "assign": assignment,
+            "literal": literal,
+        }
+        if english is not None:
+            values["eng_text"] = english
+        prompt = self.fill(values)
+        if not prompt.endswith(" ="):
+            last = self.source.rstrip().count("\n") + 1
+            raise TemplateError(
+                f"{self.path}:{last}: the prompt has to end right after an equals sign. Let the "
+                f"last line be '{self.answers[0]} =', with nothing behind it."
+            )
+        return prompt
+
+    @cached_property
+    def leading(self) -> str | None:
+        """The name that the last line of a prompt assigns; ``None`` where it names an answer list.
+
+        A template may ask for a text before the lists, such as ``eng_text =``.
+        """
+        last = self.prompt_text("guidelines", _TRIAL, _TRIAL).rpartition("\n")[2]
+        name = last.removesuffix(" =").strip()
+        return name if name.isidentifier() and name not in self.answers else None
+
     def fill(self, values: Mapping[str, object]) -> str:
-        """The template's text with these values; raises TemplateError with file and line."""
+        """The template's text with these values.
+
+        Raises:
+            TemplateError: the template fails on these values; starts with ``file:line``.
+        """
         try:
             return self._compiled.render(values)
         except Exception as problem:  # a template can run into any error of Python's
@@ -110,118 +142,6 @@ class Template:
             ) from problem
 
 
-class Renderer:
-    """Renders the prompts of one system; everything but the texts is prepared once.
-
-    Attributes:
-        system: the system message of ``wrap="chat"``, else ``None``. With ``format="json"`` the
-            wrapper ``json`` stands in for the ``default`` one.
-        response_format: the schema of an answer in JSON, else ``None``.
-        sha256: the hash of the template's source, and of the chat wrapper's and the
-            ``response_format`` where there are any.
-
-    Raises:
-        UnknownNameError: an unknown wrap, format or chat wrapper.
-        ExperimentError: ``format="json"`` with another wrap than ``chat``.
-        SchemaError: a class that no answer in JSON can hold.
-        TemplateError: the chat wrapper is not usable.
-    """
-
-    def __init__(
-        self,
-        template: Template,
-        schema: Schema,
-        wrap: str = "completion",
-        chat: str | Path = "default",
-        format: str = "python",  # noqa: A002
-    ) -> None:
-        if wrap not in WRAPS:
-            raise UnknownNameError(unknown("wrap", wrap, WRAPS))
-        if format not in FORMATS:
-            raise UnknownNameError(unknown("format", format, FORMATS))
-        if format == "json" and wrap != "chat":
-            raise ExperimentError(
-                f'format = "json" needs wrap = "chat", and it is "{wrap}": only a chat can tell a '
-                f'model to answer in JSON. Set wrap = "chat", or format = "python".'
-            )
-        self.template = template
-        self.schema = schema
-        self.system: str | None = None
-        self.response_format: Mapping[str, Any] | None = None
-        self.sha256 = template.sha256
-        if wrap == "chat":
-            leading = _leading(template)
-            wrapper = load_chat_wrapper("json" if format == "json" and chat == "default" else chat)
-            self.system = wrapper.fill({"answers": template.answers, "leading": leading})
-            self.sha256 = lookup.digest(f"{template.sha256} {wrapper.sha256}")
-            if format == "json":
-                self.response_format = response_format(schema, template.answers, leading)
-                self.sha256 = lookup.digest(f"{self.sha256} {json.dumps(self.response_format)}")
-
-    def render(
-        self, example: Example, english: str | None = None, shots: Sequence[Example] = ()
-    ) -> Prompt:
-        """The prompt of one example; ``english`` is its translation, where the template needs it.
-
-        ``shots`` are shown with their annotations in this order, less those of classes that the
-        schema lacks.
-
-        Raises:
-            TranslationError: the template uses English, and ``english`` is ``None``.
-            TemplateError: the template fails on this example, or shows no ``shots``; starts with
-                ``file:line``.
-        """
-        if english is None and self.template.uses_english:
-            raise TranslationError(
-                f"Example {example.id} has no English translation, and the template "
-                f"'{self.template.name}' uses eng_text. Choose a translation source that covers "
-                f"it, or a strategy without English."
-            )
-        if shots:
-            self.template.check_shots()
-        known, as_json = self.schema.fields(), self.response_format is not None
-        shown = [answer_text.shot_variables(shot, known, as_json=as_json) for shot in shots]
-        text = _fill(self.template, self.schema.source, example.text, english, shown)
-        answers = self.template.answers
-        return Prompt(example.id, text, answers, self.system, self.response_format)
-
-
-def render(
-    example: Example,
-    strategy: str | Path,
-    *,
-    schema: str | Path | Schema,
-    task: str = "ner",
-    english: str | None = None,
-    wrap: str = "completion",
-    format: str = "python",  # noqa: A002
-    shots: Sequence[Example] = (),
-) -> Prompt:
-    """Render one example's prompt; for many, make one :class:`Renderer`.
-
-    Args:
-        example: the sentence; its own ``english`` is taken where ``english`` is not given.
-        strategy: a template's name under ``prompts/<task>/``, or the path of one.
-        schema: a schema's name under ``prompts/schemas/``, the path of one, or one loaded.
-        task: the folder in which a strategy's name is looked up.
-        english: the translation, for a template that uses ``eng_text``.
-        wrap: ``completion`` or ``chat``; the prompt's ``text`` has the same bytes either way.
-        format: what the answer is written in, ``python``, or with ``chat`` also ``json``; the
-            text has the same bytes either way.
-        shots: annotated examples to show, in this order.
-
-    Raises:
-        UnknownNameError: an unknown strategy, schema, wrap or format.
-        ExperimentError: ``json`` without ``chat``.
-        PromptError: a template or schema that cannot be used; starts with ``file:line``.
-        TranslationError: a translation is needed and there is none.
-    """
-    if not isinstance(schema, Schema):
-        schema = load_schema(schema)
-    renderer = Renderer(load_template(task, strategy), schema, wrap, format=format)
-    return renderer.render(example, example.english if english is None else english, shots)
-
-
 def load_template(task: str, strategy: str | Path) -> Template:
     """Read and check a template: a name under ``prompts/<task>/``, or the path of a ``.j2``.
 
@@ -229,11 +149,11 @@ def load_template(task: str, strategy: str | Path) -> Template:
         UnknownNameError: the task has no template of that name.
         TemplateError: the file is no usable template; starts with ``file:line``.
     """
-    template = _read(lookup.locate(f"{task} strategy", task, ".j2", strategy), _VARIABLES)
-    # A trial shows what only running shows, before a run has paid for anything.
+    template = _compile(lookup.locate(f"{task} strategy", task, ".j2", strategy), _VARIABLES)
+    # Some errors show only in a rendering. A trial shows them before a run costs money.
     shot = SimpleNamespace(text=_TRIAL, gold="[]", eng_text=_TRIAL, eng_gold="[]")
     for shots in [[], [shot]] if template.shot_parts else [[]]:
-        _fill(template, "guidelines", _TRIAL, _TRIAL, shots)
+        template.prompt_text("guidelines", _TRIAL, _TRIAL, shots)
     return template
 
 
@@ -245,7 +165,7 @@ def load_chat_wrapper(name: str | Path) -> Template:
         TemplateError: the file is no usable wrapper; starts with ``file:line``.
     """
     path = lookup.locate("chat wrapper", "chat", ".j2", name)
-    return _read(path, ("answers", "leading"), lists=False)
+    return _compile(path, ("answers", "leading"), lists=False)
 
 
 def load_translation_template(name: str | Path) -> Template:
@@ -258,7 +178,7 @@ def load_translation_template(name: str | Path) -> Template:
         TemplateError: the file is no usable template; starts with ``file:line``.
     """
     path = lookup.locate("translation template", "translation", ".j2", name)
-    template = _read(path, ("text", "language"), lists=False)
+    template = _compile(path, ("text", "language"), lists=False)
     if _TRIAL not in template.fill({"text": _TRIAL, "language": "Swahili"}):
         raise TemplateError(
             f"{path}:1: the template has to hold {{{{ text }}}}, what to translate."
@@ -266,42 +186,14 @@ def load_translation_template(name: str | Path) -> Template:
     return template
 
 
-def _fill(
-    template: Template,
-    guidelines: str,
-    text: str,
-    english: str | None,
-    shots: Sequence[SimpleNamespace] = (),
-) -> str:
-    """A prompt's text; it has to end where the model goes on."""
-    values = {
-        "guidelines": guidelines,
-        "text": text,
-        "shots": shots,
-        "assign": assignment,
-        "literal": literal,
-    }
-    if english is not None:
-        values["eng_text"] = english
-    prompt = template.fill(values)
-    if not prompt.endswith(" ="):
-        last = template.source.rstrip().count("\n") + 1
-        raise TemplateError(
-            f"{template.path}:{last}: the prompt has to end right after an equals sign. Let the "
-            f"last line be '{template.answers[0]} =', with nothing behind it."
-        )
-    return prompt
+def _compile(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> Template:
+    """Read, check and compile a template.
 
-
-def _leading(template: Template) -> str | None:
-    """The name at which a prompt breaks off, ``None`` where it is an answer's."""
-    last = _fill(template, "guidelines", _TRIAL, _TRIAL).rpartition("\n")[2]
-    name = last.removesuffix(" =").strip()
-    return name if name.isidentifier() and name not in template.answers else None
-
-
-def _read(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> Template:
-    """Read, check and compile a template that may use ``variables``; ``lists``: declares some."""
+    Args:
+        path: the file.
+        variables: the names that the template may use.
+        lists: whether the template has to declare answer lists.
+    """
     source = lookup.read(path, TemplateError)
     try:
         tree = _ENVIRONMENT.parse(source, filename=str(path))
@@ -318,7 +210,7 @@ def _read(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> Temp
     used = meta.find_undeclared_variables(tree)
     for name in sorted(used - set(variables)):
         line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
-        raise TemplateError(f"{path}:{line}: {unknown('variable', name, variables)}")
+        raise TemplateError(f"{path}:{line}: {unknown_name_message('variable', name, variables)}")
     compiled = jinja2.Template.from_code(_ENVIRONMENT, code, {})
     answers = _answers(path, tree) if lists else ()
     shown = _shot_parts(tree) if "shots" in used else ()
@@ -327,9 +219,9 @@ def _read(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> Temp
 
 def _shot_parts(tree: nodes.Template) -> tuple[str, ...]:
     """What a template takes of its shots: ``shot.gold``, ``shot["gold"]``."""
-    named = {node.attr for node in tree.find_all(nodes.Getattr)}
-    named |= {n.arg.value for n in tree.find_all(nodes.Getitem) if isinstance(n.arg, nodes.Const)}
-    return tuple(part for part in _SHOT_PARTS if part in named)
+    names = {node.attr for node in tree.find_all(nodes.Getattr)}
+    names |= {n.arg.value for n in tree.find_all(nodes.Getitem) if isinstance(n.arg, nodes.Const)}
+    return tuple(part for part in _SHOT_PARTS if part in names)
 
 
 def _answers(path: Path, tree: nodes.Template) -> tuple[str, ...]:
@@ -341,8 +233,8 @@ def _answers(path: Path, tree: nodes.Template) -> tuple[str, ...]:
             with suppress(nodes.Impossible):
                 value = node.node.as_const()
     names = tuple(value) if isinstance(value, list | tuple) else ()
-    named = all(isinstance(name, str) and name.isidentifier() for name in names)
-    if not names or not named or len(set(names)) < len(names):
+    valid = all(isinstance(name, str) and name.isidentifier() for name in names)
+    if not names or not valid or len(set(names)) < len(names):
         raise TemplateError(
             f"{path}:{line}: the template has to name the lists that the answer holds, in order "
             f'and the scored one last. Write {{% set answers = ["result", "final_result"] %}}, '

@@ -10,11 +10,11 @@ from functools import partial
 from harness.data import Dataset
 from harness.data.block import Block
 from harness.data.shots import ShotSelection
-from harness.errors import ExperimentError, TranslationError, unknown
+from harness.errors import ExperimentError, TranslationError, unknown_name_message
 from harness.experiment import System
 from harness.models.protocol import Backend
+from harness.prompting.rendering import Renderer
 from harness.prompting.schema import Schema, load_schema
-from harness.prompting.templates import Renderer
 from harness.records import Example, Prompt, Status, Translation
 from harness.running.plan import Cell, SystemPlan
 from harness.running.prepare import TASK, PreparedRun, PreparedSystem
@@ -106,7 +106,7 @@ def _plan_block(
     english = English([None] * len(block.examples))
     if prepared.translator is not None:
         english = _translate(prepared.translator, block, prepared.translation.untranslatable)
-        if not (any(english.found) or english.waiting):
+        if not (any(english.translations) or english.pending_keys):
             plan.left_out.append(f"{dataset.name}/{block.language}")
             return []
     render: Callable[[Example, str | None], Prompt] = renderer.render
@@ -115,7 +115,7 @@ def _plan_block(
         render = partial(_render_with_shots, renderer, shots)
     fields = dict.fromkeys(dataset.outside, (SPAN,)) | renderer.schema.fields()
     cells = [
-        Cell(block, render, fields, english.found, english.waiting, repeat)
+        Cell(block, render, fields, english.translations, english.pending_keys, repeat)
         for repeat in range(system.repeats)
     ]
     _make_keys(cells, plan.backend, needs_english=prepared.translator is not None)
@@ -163,7 +163,7 @@ def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:
             raise ExperimentError(
                 f"System '{system.name}', dataset '{dataset.name}': label {tag} is class '{name}', "
                 f"which {schema.path} does not have. "
-                + unknown("class", name, known)
+                + unknown_name_message("class", name, known)
                 + " Correct `labels` or `schema`."
             )
 
@@ -171,8 +171,8 @@ def _check_classes(dataset: Dataset, schema: Schema, system: System) -> None:
 def _translate(translator: Translator, block: Block, untranslatable: str) -> English:
     """The English of a block, ``None`` where there is none. Blank English counts as none."""
     stored = translator.translate(block)
-    english = [t if t and t.text.strip() else None for t in stored.found]
-    missing = [i for i, t in enumerate(english) if t is None and i not in stored.waiting]
+    english = [t if t and t.text.strip() else None for t in stored.translations]
+    missing = [i for i, t in enumerate(english) if t is None and i not in stored.pending_keys]
     if missing and untranslatable == "error":
         raise TranslationError(
             f"{block.dataset.name}/{block.language}: {len(missing)} of {len(english)} sentences "
@@ -183,7 +183,7 @@ def _translate(translator: Translator, block: Block, untranslatable: str) -> Eng
         for i in missing:
             text = block.examples[i].text
             english[i] = Translation(text, "source", "source text", ("source",))
-    return English(english, stored.waiting)
+    return English(english, stored.pending_keys)
 
 
 def _make_keys(cells: Sequence[Cell], backend: Backend, *, needs_english: bool) -> None:

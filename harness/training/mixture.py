@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 
+from harness.prompting.rendering import Renderer
 from harness.prompting.schema import Schema, load_schema
-from harness.prompting.templates import Renderer, load_template
+from harness.prompting.templates import load_template
 from harness.records import Example
 from harness.training.recipe import SampleText
 from harness.training.samples import Sample, make_sample
@@ -17,16 +18,17 @@ from harness.training.synthetic.noise import translated_badly
 from harness.training.synthetic.sentences import sentences
 from harness.training.synthetic.variety import exchanged, spliced
 
-# So many words of earlier sentences are at hand, by language, when a wrong word is needed.
+# The number of words of earlier sentences, by language, from which a wrong word is drawn.
 _WORDS = 2_000
-# In a sentence with exchanged words up to so many of them are.
+# The largest share of words that are exchanged in a sentence.
 _EXCHANGED = 0.5
 
 
 def samples(text: SampleText, seed: int, *, held_out: bool = False) -> Iterator[Sample]:
-    """Endless samples, the same for the same seed.
+    """An endless stream of samples, the same for the same seed.
 
-    With ``held_out``, of patterns and names that are never drawn without, as they are written.
+    With ``held_out`` the sentences are of patterns and names that training never draws, and they
+    are not varied.
     """
     rng = random.Random(f"samples {seed} {held_out}")
     schema = load_schema(text.schema_)
@@ -41,7 +43,7 @@ def samples(text: SampleText, seed: int, *, held_out: bool = False) -> Iterator[
         if renderer is None:
             renderer = Renderer(templates[strategy], shown)
             renderers[strategy, shown.source] = renderer
-        # The English words of every language but English itself are at hand after the first.
+        # Before the first English sentence there is no English word yet.
         known = words.get("eng") or ["the"]
         yield make_sample(renderer, translated_badly(example, text.noise, rng, known))
 
@@ -49,7 +51,7 @@ def samples(text: SampleText, seed: int, *, held_out: bool = False) -> Iterator[
 def _varied(
     text: SampleText, seed: int, rng: random.Random, words: dict[str, list[str]]
 ) -> Iterator[Example]:
-    """The sentences that are trained on; ``words`` gets those of each language."""
+    """The sentences that are trained on; their words are added to ``words``, by language."""
     patterns, composed = sentences(seed, text.languages), clauses(seed, text.languages)
     last: Example | None = None
     for number in count():
@@ -68,7 +70,7 @@ def _varied(
 
 
 def _variant(schema: Schema, rng: random.Random) -> Schema:
-    """The schema with some of its classes, in any order."""
+    """The schema with a random choice of its classes, in random order."""
     chosen = rng.sample(range(len(schema.classes)), rng.randint(1, len(schema.classes)))
     sources = schema.source.split("\n\n\n")
     return replace(

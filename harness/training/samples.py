@@ -1,7 +1,6 @@
-"""What a model is trained on: a prompt as the harness renders it, and the answer to it.
+"""What a model is trained on: a prompt as the harness renders it, and its right answer.
 
-The prompt comes from the renderer that runs use, and the answer is what the prompt format has
-as the right one (:mod:`harness.prompting.answer_text`).
+The renderer is the one that runs use; :mod:`harness.prompting.answer_text` writes the answer.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from dataclasses import dataclass
 from harness.errors import TemplateError
 from harness.prompting.answer_text import format_list
 from harness.prompting.literals import literal
-from harness.prompting.templates import Renderer
+from harness.prompting.rendering import Renderer
 from harness.records import Example
 
-# What stands between the lists of an answer, by the name of the list that follows.
+# The text between two lists of an answer, by the name of the second list.
 HEADINGS = {
     "final_result": (
         "\n\n# The annotation instances that take place in the text above are listed here\n"
@@ -24,10 +23,10 @@ HEADINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A prompt, and the answer that a model should go on with.
+    """A prompt, and the answer that a model should give.
 
-    ``eng_text`` is where the English stands in the prompt, as ``(start, end)`` in characters
-    with its quotes; ``None`` in a prompt without any.
+    ``eng_text`` is the place of the English in the prompt, as ``(start, end)`` in characters,
+    quotes included; ``None`` in a prompt without English.
     """
 
     prompt: str
@@ -38,11 +37,12 @@ class Sample:
 def make_sample(renderer: Renderer, example: Example) -> Sample:
     """The prompt of an example and the right answer under the renderer's schema.
 
-    Annotations of classes that the schema lacks are left out. A template with two lists takes
-    ``english_gold`` for the first one.
+    Annotations of classes that are not in the schema are left out. If a template has two answer
+    lists, the first is ``english_gold``.
 
     Raises:
-        TemplateError: a template whose answer this module does not know how to write.
+        TemplateError: the template's answer lists are not ``result``, or ``result`` and
+            ``final_result``, or its prompt does not end in ``result =``.
     """
     template = renderer.template
     gold = {"result": example.gold}
@@ -57,14 +57,14 @@ def make_sample(renderer: Renderer, example: Example) -> Sample:
         )
     known = renderer.schema.fields()
     answer = ""
-    for name, every in gold.items():
+    for name, stage in gold.items():
         head = f"{HEADINGS[name]}{name} =" if answer else ""
-        answer += f"{head} {format_list(a for a in every if a.type in known)}"
+        answer += f"{head} {format_list(a for a in stage if a.type in known)}"
     return Sample(prompt, answer, _eng_text(prompt, example) if template.uses_english else None)
 
 
 def _eng_text(prompt: str, example: Example) -> tuple[int, int]:
-    """Where the literal of the English stands, the last one of that text in the prompt."""
-    written = literal(example.english or "")
-    start = prompt.rindex(written)
-    return start, start + len(written)
+    """The place of the English: the last literal of that text in the prompt."""
+    english = literal(example.english or "")
+    start = prompt.rindex(english)
+    return start, start + len(english)

@@ -16,8 +16,9 @@ from harness.data import resolve
 from harness.data.loading import load_examples
 from harness.errors import ExperimentError, SchemaError, UnknownNameError
 from harness.prompting.answer_schema import response_format
+from harness.prompting.rendering import Renderer, render
 from harness.prompting.schema import Schema, load_schema
-from harness.prompting.templates import Renderer, load_template, render
+from harness.prompting.templates import load_template
 from harness.reading.json_reply import parse_json_reply
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Status

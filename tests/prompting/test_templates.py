@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from harness.errors import SchemaError, TemplateError, TranslationError, UnknownNameError
 from harness.prompting.listing import list_prompts
 from harness.prompting.literals import assignment
+from harness.prompting.rendering import Renderer, render
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, load_chat_wrapper, load_template, render
+from harness.prompting.templates import load_chat_wrapper, load_template
 from harness.records import Example
 from tests.prompting.test_literals import TEXTS
 
@@ -168,7 +169,7 @@ def test_shipped_prompts_are_what_black_makes_of_them(strategy: str, schema_name
 
 
 @given(text=TEXTS, english=TEXTS, strategy=st.sampled_from(STRATEGIES))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_any_text_is_held_as_black_would_and_cannot_break_out(
     text: str, english: str, strategy: str
 ) -> None:
@@ -340,7 +341,7 @@ def test_unknown_names_list_the_choices(tmp_path: Path) -> None:
 
 def test_rendering_needs_neither_black_nor_pandas() -> None:
     code = (
-        "import sys; from harness.prompting.templates import *;"
+        "import sys; from harness.prompting.rendering import *;"
         "from harness.records import Example;"
         "render(Example('0', 'd', 'l', 's', 'a'), 'direct', schema='demo');"
         "sys.exit(any(name in sys.modules for name in ('black', 'pandas', 'numpy', 'openai')))"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from harness.data import load_dataset
 from harness.errors import TemplateError
+from harness.prompting.rendering import Renderer, render
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, load_template, render
+from harness.prompting.templates import load_template
 from harness.reading.json_reply import parse_json_reply
 from harness.records import Annotation, Example
 from harness.serving.json_answer import write_json
@@ -183,7 +184,7 @@ def test_answers_in_json_are_shown_in_json(schema: Path) -> None:
     texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3),
     strategy=st.sampled_from(STRATEGIES),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_shots_are_held_as_black_would_and_read_back(
     texts: list[tuple[str, str]], strategy: str
 ) -> None:

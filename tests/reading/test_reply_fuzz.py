@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from harness.prompting.rendering import Renderer
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, load_template
+from harness.prompting.templates import load_template
 from harness.reading.published import read_published
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Example, Status
 from tests.helpers.reply_oracle import ANSWERS, FIELDS, SCALARS, Stages, canonical, check_invariants
 
 FINISH = st.sampled_from([None, "stop", "length", "content_filter"])
-bounded = settings(
-    deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+bounded = settings(max_examples=250, derandomize=True)
 
 # What surfaces are made of, with plenty of what could be taken for code.
 PIECES = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.prompting.templates import render
+from harness.prompting.rendering import render
 from harness.reading.reply import parse_reply
 from harness.records import Example, Status
 from harness.serving import tagger

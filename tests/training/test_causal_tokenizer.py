@@ -7,11 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.prompting.rendering import Renderer
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, load_template
+from harness.prompting.templates import load_template
 from harness.training.causal_tokenizer import scaffold_of, shared_words, train_tokenizer
 from harness.training.samples import make_sample
 from harness.training.synthetic.sentences import sentences
@@ -38,7 +39,6 @@ def pieces(text: str) -> list[str]:
     return tokenizer().encode(text, add_special_tokens=False).tokens
 
 
-@settings(deadline=None)  # the first text waits for the training
 @given(st.text(max_size=80))
 def test_every_text_comes_back(text: str) -> None:
     ids = tokenizer().encode(text, add_special_tokens=False).ids

@@ -8,8 +8,9 @@ from itertools import islice
 import pytest
 
 from harness.errors import TemplateError
+from harness.prompting.rendering import Renderer, render
 from harness.prompting.schema import load_schema
-from harness.prompting.templates import Renderer, load_template, render
+from harness.prompting.templates import load_template
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Example
 from harness.training.samples import make_sample
