@@ -1,7 +1,7 @@
-"""JSON read into a tree of brackets, as far as it goes: up to a fault, or to the end of the text.
+"""JSON read into a tree of brackets, up to the first fault or the end of the text.
 
-The standard library's reader gives all or nothing, and a reply that was cut has to give what is
-complete in it. Grammar: RFC 8259. The tree is that of ``reading.py``.
+The standard library's reader returns all or nothing, but a reply that was cut has to return the
+elements that are complete. Grammar: RFC 8259. The tree is that of ``brackets.py``.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ _CLOSERS = {"[": "]", "{": "}"}
 
 
 def read_json(text: str, start: int, notes: RepairNotes) -> tuple[BracketNode, bool]:
-    """The array or object that opens at ``start``, and whether what was read of it is JSON.
+    """The array or object that opens at ``start``, and whether the text read is JSON.
 
-    Where it is not, or the text ends inside it, what is open is given as it is, not ``closed``;
-    its ``end`` is where the fault is, or where to go on. A comma too many before a bracket or too
-    few before an object, words of Python and JavaScript, raw control characters and odd escapes
-    in strings are read all the same, and noted. No recursion; linear in what is read.
+    If it is not JSON, or the text ends inside it, the nodes that are open are not ``closed``. The
+    ``end`` of the result is the position of the fault, or the position behind the value. These
+    faults are repaired and noted: an extra comma before a bracket, a missing comma before an
+    object, words of Python and JavaScript, raw control characters and invalid escapes in strings.
+    There is no recursion, and the time is linear in the length of the text read.
     """
     stack = [BracketNode(text[start], start)]
     position = start + 1
@@ -95,19 +96,19 @@ def _add(frame: BracketNode, value: str | BareWord | BracketNode) -> None:
 
 
 def _decode(body: str, notes: RepairNotes) -> str:
-    """The characters of a string. What JSON refuses, and half a character, is kept as written."""
+    """The characters of a string; invalid escapes and lone surrogates stay as written."""
     if _CONTROL.search(body):
         notes["raw_newline"] = None
     if "\\" not in body:
         return body
 
-    def kept(found: re.Match[str]) -> str:
-        if found["bad"] is None:
-            return found[0]
+    def repair(escape: re.Match[str]) -> str:
+        if escape["bad"] is None:
+            return escape[0]
         notes["bad_escape"] = None
         return "\\\\"
 
-    value = str(json.loads(f'"{_ESCAPE.sub(kept, body)}"', strict=False))
+    value = str(json.loads(f'"{_ESCAPE.sub(repair, body)}"', strict=False))
     if _HALF.search(value) and not _HALF.search(body):
         notes["bad_escape"] = None
         value = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", value)

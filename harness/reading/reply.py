@@ -1,9 +1,9 @@
 """A reply read into annotations by stage, whatever shape the model gave it.
 
-A reply is read, never evaluated. ``statements.py`` finds the lists in it, ``reading.py`` reads
-them into a tree of brackets, ``tokens.py`` the words and strings in those, and ``elements.py``
-makes annotations of the tree. Each departure from the canonical form is put right by one rule
-with a name: the table is :data:`REPAIRS`, and a prediction names the rules that it needed.
+A reply is read, never evaluated. ``statements.py`` finds the lists in it, ``brackets.py`` reads
+each list into a tree of brackets, ``strings.py`` reads the tokens and strings in it, and
+``elements.py`` makes annotations of the tree. One rule with a name repairs each departure from the
+canonical form. The table of rules is :data:`REPAIRS`; a prediction names the rules that it needed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from harness.records import Annotation, Prediction, Status
 
 __all__ = ["DROP_REASONS", "REPAIRS", "make_prediction", "parse_reply"]
 
-# A server's word for why it stopped that decides the status by itself.
-_REASONS_TO_STOP = {
+# The finish reasons that decide the status alone.
+_STATUS_BY_FINISH = {
     "length": Status.TRUNCATED,
     "max_tokens": Status.TRUNCATED,
     "content_filter": Status.FILTERED,
@@ -103,7 +103,10 @@ def make_prediction(
     *,
     cut: bool = False,
 ) -> Prediction:
-    """The prediction that a reply's lists make; ``cut``: the text ends inside what holds them."""
+    """The prediction from the lists of a reply.
+
+    ``cut`` says that the text ends inside the object that holds the lists.
+    """
     stages: dict[str, tuple[Annotation, ...]] = {}
     for name in answers:
         if name not in lists:
@@ -120,7 +123,7 @@ def make_prediction(
             else:
                 cut = True
     scored = lists.get(answers[-1])
-    status = _REASONS_TO_STOP.get(finish_reason or "")
+    status = _STATUS_BY_FINISH.get(finish_reason or "")
     if status is None and cut:
         status = Status.TRUNCATED
     if status is None:
@@ -139,7 +142,7 @@ def _status(
     scored: BracketNode | None,
     elements: AnnotationBuilder,
 ) -> Status:
-    """What a reply that was not cut amounts to."""
+    """The status of a reply that was not cut."""
     if scored is not None:
         unreadable = scored.items and not elements.any_annotation(scored)
         return Status.UNPARSEABLE if unreadable else Status.OK
