@@ -118,11 +118,11 @@ def published(
 def engine(folder: Path, texts: Sequence[str], length: int, kind: str, beam: int) -> Any:
     """The program's own engine, ready to run."""
     from harness.local.checkpoints import find_checkpoint
-    from harness.translation.engine import Engine
+    from harness.translation.nllb_engine import NllbEngine
     from harness.translation.settings import NllbEntry
 
     entry = NllbEntry(model=str(folder), beam=beam, max_length=length, device="cpu")
-    loaded = Engine(find_checkpoint(str(folder)), entry, kind, ["swh_Latn"])
+    loaded = NllbEngine(find_checkpoint(str(folder)), entry, kind, ["swh_Latn"])
 
     def work() -> list[str]:
         found = dict(loaded.translate([("swh_Latn", text) for text in texts]))

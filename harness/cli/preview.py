@@ -100,8 +100,8 @@ def _print_translator(
     flags: Counter[str] = Counter()
     for block in blocks:
         english = translator.translate(block)
-        waiting += len(english.waiting)
-        found = [translation for translation in english.found if translation is not None]
+        waiting += len(english.pending_keys)
+        found = [translation for translation in english.translations if translation is not None]
         made += len(found)
         flags.update(flag for translation in found for flag in translation.flags)
     print(f"=== English: {translator.source} {translator.identity}")

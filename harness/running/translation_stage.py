@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.data.block import Block
-from harness.errors import TranslationError, UnknownNameError, UsageError, unknown
+from harness.errors import TranslationError, UnknownNameError, UsageError, unknown_name_message
 from harness.experiment import Experiment, System
 from harness.records import Example, Prompt, Request, Translation
 from harness.running.asking.ask import ask
@@ -25,7 +25,7 @@ from harness.running.prepare import PreparedRun, PreparedSystem, prepare
 from harness.store import Store
 from harness.translation import English, ModelTranslator, NllbTranslator
 from harness.translation.flags import FLAGS
-from harness.translation.sources import write_file
+from harness.translation.sources import write_translation_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def translate_missing(
             ask([model_plan(translator, run.blocks)], store, progress, outcomes, budget)
             outcomes.translated += len(outcomes.places) - asked_before
         elif isinstance(translator, NllbTranslator):
-            _make(translator, translator.missing(run.blocks), progress, outcomes)
+            _make(translator, translator.pending_requests(run.blocks), progress, outcomes)
     return outcomes
 
 
@@ -124,7 +124,9 @@ def translate(
     run = prepare(experiment, store, data_dir=data_dir, progress=progress.downloading)
     for language in languages or ():
         if language not in (known := [block.language for block in run.blocks]):
-            raise UnknownNameError("--language: " + unknown("language", language, known))
+            raise UnknownNameError(
+                "--language: " + unknown_name_message("language", language, known)
+            )
     if languages:
         chosen = tuple(block for block in run.blocks if block.language in languages)
         run = replace(run, blocks=chosen)
@@ -147,20 +149,20 @@ def translate(
     written = 0
     # A file that lacks what could still be made would pass for one that has all there is.
     if out is not None and not any(row.waiting for row in rows):
-        written = write_file(out, [(block, english) for _, block, english in found])
+        written = write_translation_file(out, [(block, english) for _, block, english in found])
     return Translated(rows, outcomes, written)
 
 
 def _row(translation: str, block: Block, english: English) -> TranslatedRow:
-    made = [found for found in english.found if found is not None and found.text.strip()]
-    flags = Counter(flag for found in english.found if found is not None for flag in found.flags)
+    translations = [t for t in english.translations if t is not None]
+    flags = Counter(flag for t in translations for flag in t.flags)
     return TranslatedRow(
         translation,
         block.dataset.name,
         block.language,
         sentences=len(block.examples),
-        translated=len(made),
-        waiting=len(english.waiting),
+        translated=sum(bool(t.text.strip()) for t in translations),
+        waiting=len(english.pending_keys),
         flags={flag: flags[flag] for flag in FLAGS if flags[flag]},
     )
 
@@ -198,10 +200,10 @@ def model_plan(translator: ModelTranslator, blocks: Sequence[Block]) -> SystemPl
     )
     plan = SystemPlan(system, translator.backend, translator.template, None, [], kind="translation")
     for block in blocks:
-        missing = translator.missing([block])
+        missing = translator.pending_requests([block])
         nothing: list[Translation | None] = [None] * len(block.examples)
         cell = Cell(block, partial(_prompt, translator, block), {}, nothing)
-        for index, asked in enumerate(translator.asked(block)):
+        for index, asked in enumerate(translator.keyed_requests(block)):
             key = asked[0][0] if asked else None
             cell.keys.append(key)
             if key in missing:

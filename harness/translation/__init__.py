@@ -1,21 +1,9 @@
 """Where the English beside a sentence comes from."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from harness.models.prices import Prices
-from harness.store import Store
 from harness.translation.model import ModelTranslator
 from harness.translation.nllb import NllbTranslator
-from harness.translation.settings import FileEntry, ModelEntry, NllbEntry, TranslationEntry
-from harness.translation.sources import (
-    English,
-    FileTranslator,
-    ReferenceTranslator,
-    Translator,
-    text_sha256,
-)
+from harness.translation.opening import open_translator
+from harness.translation.sources import English, Translator, text_sha256
 from harness.translation.stored import StoredTranslator
 
 __all__ = [
@@ -27,26 +15,3 @@ __all__ = [
     "open_translator",
     "text_sha256",
 ]
-
-
-def open_translator(
-    entry: TranslationEntry, store: Store, prices: Prices | None = None
-) -> Translator:
-    """The translator of a ``[translation]`` table. Loads no engine and asks no model.
-
-    ``prices`` are those of an experiment file.
-
-    Raises:
-        TranslationError: a translation file cannot be read, or a line of it is wrong.
-        CheckpointError: a local model cannot be found or read.
-        PromptError: the template of a model that translates cannot be used.
-    """
-    match entry:
-        case FileEntry():
-            return FileTranslator(Path(entry.path))
-        case NllbEntry():
-            return NllbTranslator(entry, store)
-        case ModelEntry():
-            return ModelTranslator(entry, store, prices)
-        case _:
-            return ReferenceTranslator()

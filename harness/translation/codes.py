@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 
-from harness.errors import CheckpointError, unknown
+from harness.errors import CheckpointError, unknown_name_message
 
 ENGLISH = "eng_Latn"
 END, UNKNOWN, MASK = "</s>", "<unk>", "<mask>"
@@ -77,7 +77,9 @@ def check_codes(
         raise _wrong(model, "its tokenizer has no language codes")
     for code in (*wanted, ENGLISH):
         if code not in places:
-            raise CheckpointError(f"{model}: " + unknown("language code", code, places))
+            raise CheckpointError(
+                f"{model}: " + unknown_name_message("language code", code, places)
+            )
     for token, place in {**places, END: id_of(END)}.items():
         there = rows[place] if place is not None and place < len(rows) else "nothing"
         if there != token:

@@ -1,4 +1,4 @@
-"""``source = "model"``: a model of any backend is asked for the English, as it is for answers."""
+"""``source = "model"``: a model of any backend translates, by the same path as other prompts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from harness.prompting.templates import load_translation_template
 from harness.records import Answer, Prompt, Request
 from harness.store import Store
 from harness.translation.settings import ModelEntry
-from harness.translation.stored import Made, StoredTranslator
+from harness.translation.stored import StoredTranslator, TranslatedText
 
-# Why a reply ended that holds no translation.
-_NO_ANSWER = ("refusal", "content_filter")
+# The finish reasons of replies that hold no translation.
+_DECLINED = ("refusal", "content_filter")
 
 
 class ModelTranslator(StoredTranslator):
-    """A model that translates; its answers are stored and priced as any other.
+    """A model that translates. Its answers are stored and priced as those to other prompts.
 
     Raises:
         PromptError: the template cannot be used.
@@ -43,7 +43,7 @@ class ModelTranslator(StoredTranslator):
         return True
 
     def prompt(self, block: Block, text: str) -> Prompt:
-        """What the model is asked; a chat of one message, or the text as it is."""
+        """The prompt for one sentence: a chat of one message, or plain text."""
         values = {"text": text, "language": language_name(block)}
         system = "" if self.entry.wrap == "chat" else None
         return Prompt("", self.template.fill(values), (), system)
@@ -52,13 +52,13 @@ class ModelTranslator(StoredTranslator):
         """The backend's whole request."""
         return self.backend.request(self.prompt(block, text))
 
-    def read(self, answer: Answer) -> Made | None:
+    def read(self, answer: Answer) -> TranslatedText | None:
         """The reply on one line; ``None`` where the model declined or said nothing."""
         reply = self.backend.reply(answer, cached=True)
         text = " ".join(reply.text.split())
-        if not text or reply.finish_reason in _NO_ANSWER:
+        if not text or reply.finish_reason in _DECLINED:
             return None
-        return Made(text, reply.finish_reason == "length")
+        return TranslatedText(text, reply.finish_reason == "length")
 
 
 def language_name(block: Block) -> str:

@@ -1,4 +1,4 @@
-"""NLLB on this machine: what identifies a translation, and making those that are not stored."""
+"""NLLB on this machine: the requests that identify a translation, and the making of new ones."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from harness.local.checkpoints import find_checkpoint, pick_device
 from harness.records import Answer, Request
 from harness.store import Store
 from harness.translation.codes import ENGLISH
-from harness.translation.engine import PATIENCE, Engine
+from harness.translation.nllb_engine import PATIENCE, NllbEngine
 from harness.translation.settings import NllbEntry
 from harness.translation.splitting import split_sentences
-from harness.translation.stored import Made, StoredTranslator
+from harness.translation.stored import StoredTranslator, TranslatedText
 
-# The engine's major version: another one may translate otherwise, and then is asked anew.
+# Another major version of the engine may translate differently, so it is part of the key.
 _ENGINE = {"name": "ctranslate2", "version": 4, "patience": PATIENCE}
 
 
 class NllbTranslator(StoredTranslator):
-    """``source = "nllb"``. Looking up needs the model's hashes; only making loads it.
+    """``source = "nllb"``. A look-up needs the model's hashes; :meth:`make` loads the model.
 
     Raises:
         CheckpointError: there is no such model, a file of it is missing, or the hub cannot be
-            reached; and the store does not have it either.
+            reached, and the store does not tell the model's hashes either.
     """
 
     source = "nllb"
@@ -50,10 +50,10 @@ class NllbTranslator(StoredTranslator):
         )
 
     def _hashes(self) -> tuple[str, str]:
-        """What identifies weights and tokenizer.
+        """The hashes of weights and tokenizer.
 
-        Where the model cannot be had, as on another's machine that was given the answers only,
-        the store says it, if all its translations by that name are by one model.
+        Without the model, as on a machine that was given the answers only, they are read from
+        the store, if all its translations by a model of this name have the same hashes.
         """
         entry = self.entry
         try:
@@ -74,21 +74,25 @@ class NllbTranslator(StoredTranslator):
         return block.dataset.nllb_code(block.language) is not None
 
     def pieces(self, text: str) -> list[str]:
-        """The sentence, or the sentences that its line has, where they are to be split."""
+        """The whole line, or its sentences with ``split_sentences``."""
         return split_sentences(text) if self.entry.split_sentences else super().pieces(text)
 
     def request(self, block: Block, text: str) -> Request:
-        """The text, its language, and all that the engine's translation of it depends on."""
+        """The text, its language, and everything that the translation depends on."""
         source = block.dataset.nllb_code(block.language)
         return Request("nllb", identity={**self._engine_identity, "source": source, "text": text})
 
-    def read(self, answer: Answer) -> Made:
-        """A stored translation."""
+    def read(self, answer: Answer) -> TranslatedText:
+        """The translation in a stored answer."""
         stored = json.loads(answer.response)
-        return Made(stored["text"], stored["truncated"])
+        return TranslatedText(stored["text"], stored["truncated"])
 
-    def make(self, requests: Mapping[str, Request], told: Callable[[int], None]) -> None:
-        """Translate and store, a batch at a time; ``told`` is given how many are done.
+    def make(self, requests: Mapping[str, Request], on_progress: Callable[[int], None]) -> None:
+        """Translate, batch by batch, and store each translation.
+
+        Args:
+            requests: by key, as :meth:`pending_requests` gives them.
+            on_progress: called with the number of translations stored so far, after each.
 
         Raises:
             CheckpointError: the model cannot be loaded, does not know a language, or does not
@@ -98,29 +102,32 @@ class NllbTranslator(StoredTranslator):
         self.store.prepare()
         checkpoint = find_checkpoint(self.entry.model, self.entry.revision)
         codes = sorted({str(request.identity["source"]) for request in requests.values()})
-        engine = Engine(checkpoint, self.entry, self.compute_type, codes)
+        engine = NllbEngine(checkpoint, self.entry, self.compute_type, codes)
         keys = list(requests)
         texts = [
             (str(request.identity["source"]), str(request.identity["text"]))
             for request in requests.values()
         ]
-        for done, (index, translated) in enumerate(engine.translate(texts), 1):
+        for count, (index, translation) in enumerate(engine.translate(texts), 1):
             response = {
                 "model": self.entry.model,
                 "revision": checkpoint.revision,
-                "text": translated.text,
-                "truncated": translated.truncated,
-                "usage": {"source_tokens": translated.read, "target_tokens": translated.written},
+                "text": translation.text,
+                "truncated": translation.truncated,
+                "usage": {
+                    "source_tokens": translation.source_tokens,
+                    "target_tokens": translation.target_tokens,
+                },
             }
-            answer = Answer(json.dumps(response, ensure_ascii=False), translated.seconds, 0)
+            answer = Answer(json.dumps(response, ensure_ascii=False), translation.seconds, 0)
             self.store.put(keys[index], requests[keys[index]], answer, kind="translation")
-            told(done)
+            on_progress(count)
 
 
 def _compute_type(entry: NllbEntry) -> str:
-    """The type that is computed in: exact unless another is asked for.
+    """The type that the engine computes in. ``auto`` is float32 on a CPU, float16 on a GPU.
 
-    Does not look for the GPU that an entry names: what is stored can be read without one.
+    A GPU that the entry names need not exist: stored translations can be read without one.
     """
     if entry.compute_type != "auto":
         return entry.compute_type

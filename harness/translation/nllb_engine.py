@@ -1,7 +1,7 @@
-"""The engine behind ``source = "nllb"``: CTranslate2, fed by batches of similar length.
+"""The engine of ``source = "nllb"``: CTranslate2 on batches of sentences of similar length.
 
-Source tokens are ``[code] tokens </s>`` and the translation begins with ``[eng_Latn]``, as NLLB
-was trained; greedy and beam search in float32 then give what transformers gives.
+Source tokens are ``[code] tokens </s>`` and the translation begins with ``[eng_Latn]``, as in
+NLLB's training. In float32, greedy and beam search then give the translations of transformers.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from harness.local.ctranslate2_models import CTranslate2Model, is_out_of_memory
 from harness.translation.codes import END, ENGLISH, check_codes
 from harness.translation.settings import NllbEntry
 
-# Scores of a batch (sentences × beams × vocabulary, four bytes each) take at most so much, by
-# device: what is translated at once is bounded by NLLB's large vocabulary before it is by tokens.
-_SCORES_BYTES = {"cpu": 512 * 2**20, "cuda": 2 * 2**30}
-#: So many times `beam` finished translations end a search. transformers goes on until none that
-#: is still growing can be better, which is later than CTranslate2's own rule of one time; at three
-#: nearly all searches end with the same translation (199 of 200 instead of 150).
+# The most bytes that the logits of a batch (sentences × beams × vocabulary, four bytes each) may
+# take, by device: NLLB's large vocabulary bounds a batch before its number of tokens does.
+_LOGITS_BYTES = {"cpu": 512 * 2**20, "cuda": 2 * 2**30}
+#: A beam search ends at `PATIENCE` × `beam` finished translations. transformers ends it later,
+#: once no unfinished translation can become better. With CTranslate2's default of 1, 150 of 200
+#: searches gave the same translation as transformers, with 3 it is 199.
 PATIENCE = 3
-# Batches that each device has waiting, so that none idles while results are stored.
-_AHEAD = 2
+# Batches queued for each device, so that none idles while results are stored.
+_QUEUED_BATCHES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
-    """One translation. ``read`` and ``written`` count tokens, language codes included.
+class EngineTranslation:
+    """One translation. The counts of tokens include the language codes.
 
-    ``truncated`` says that the sentence or its translation met the length limit; ``seconds`` is
-    its share of the time since the batch before.
+    ``truncated`` says that the sentence or its translation met the length limit. ``seconds`` is
+    the time since the last batch, divided by the sentences of this one.
     """
 
     text: str
-    read: int
-    written: int
+    source_tokens: int
+    target_tokens: int
     truncated: bool
     seconds: float
 
 
-class Engine:
-    """An NLLB model, loaded and checked.
+class NllbEngine:
+    """A loaded NLLB model whose language codes are checked.
 
     Raises:
         CheckpointError: the model cannot be loaded, the machine cannot compute in the type asked
@@ -65,75 +65,82 @@ class Engine:
                 f'"ctranslate2" or "transformers".'
             )
         self._tokenizer = raw_tokenizer(checkpoint)
-        # What looks like a special token in a corpus is text.
+        # A special token that a corpus spells out is text.
         self._tokenizer.encode_special_tokens = True
         device = pick_device(entry.device)
         model = CTranslate2Model(checkpoint, "seq2seq", device, compute_type)
-        rows = _vocabulary(model.folder, checkpoint.name)
-        check_codes(checkpoint.name, codes, rows=rows, id_of=self._tokenizer.token_to_id)
-        scores = _SCORES_BYTES[device.partition(":")[0]]
-        self._rows = max(1, scores // (4 * entry.beam * len(rows)))
+        vocabulary = _read_vocabulary(model.folder, checkpoint.name)
+        check_codes(checkpoint.name, codes, rows=vocabulary, id_of=self._tokenizer.token_to_id)
+        logits_bytes = _LOGITS_BYTES[device.partition(":")[0]]
+        self._batch_size = max(1, logits_bytes // (4 * entry.beam * len(vocabulary)))
         model.require(
             advice="Take a smaller model of the family, or translate on a larger machine."
         )
         self._translator = model.open()
         self._devices = len(model.device_indices)
 
-    def translate(self, sentences: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Translated]]:
-        """Translate ``(code, text)`` pairs; yields positions and results, batch by batch.
+    def translate(
+        self, sentences: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[int, EngineTranslation]]:
+        """Translate ``(code, text)`` pairs; yields their indices and translations by batches.
 
-        The longest come first: what does not fit into memory shows at once.
+        The longest come first, so that a sentence too long for the memory fails at once.
+
+        Raises:
+            CheckpointError: a sentence alone does not fit into memory, or the engine fails.
         """
         sources = [self._source(code, text) for code, text in sentences]
         order = sorted(range(len(sources)), key=lambda i: -len(sources[i][0]))
-        waiting: deque[tuple[list[int], list[Any]]] = deque()
-        self._since = time.perf_counter()
+        queue: deque[tuple[list[int], list[Any]]] = deque()
+        self._last_batch_time = time.perf_counter()
         for batch in self._batches(order, [len(tokens) for tokens, _ in sources]):
-            waiting.append((batch, self._start([sources[i][0] for i in batch])))
-            if len(waiting) >= _AHEAD * self._devices:
-                yield from self._finished(*waiting.popleft(), sources)
-        while waiting:
-            yield from self._finished(*waiting.popleft(), sources)
+            queue.append((batch, self._start([sources[i][0] for i in batch])))
+            if len(queue) >= _QUEUED_BATCHES * self._devices:
+                yield from self._results(*queue.popleft(), sources)
+        while queue:
+            yield from self._results(*queue.popleft(), sources)
 
     def _source(self, code: str, text: str) -> tuple[list[str], bool]:
-        """The source tokens, and whether they were cut."""
-        room = self._entry.max_length - 2
+        """The source tokens, and whether the sentence was truncated."""
+        limit = self._entry.max_length - 2
         tokens = self._tokenizer.encode(text, add_special_tokens=False).tokens
-        return [code, *tokens[:room], END], len(tokens) > room
+        return [code, *tokens[:limit], END], len(tokens) > limit
 
     def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Runs of ``order`` (longest first) within the limits of tokens and of rows."""
+        """Slices of ``order`` (longest first) within the limits of tokens and of sentences."""
         batch: list[int] = []
         for index in order:
-            rows = min(self._rows, self._entry.batch_tokens // lengths[batch[0]]) if batch else 1
-            if len(batch) >= rows and batch:
-                yield batch
-                batch = []
+            if batch:
+                by_tokens = self._entry.batch_tokens // lengths[batch[0]]
+                if len(batch) >= min(self._batch_size, by_tokens):
+                    yield batch
+                    batch = []
             batch.append(index)
         if batch:
             yield batch
 
     def _start(self, batch: Sequence[Sequence[str]]) -> list[Any]:
-        """Hand a batch to the engine; gives one future a sentence."""
+        """Queue a batch of source tokens in the engine; returns one future a sentence."""
         futures: list[Any] = self._translator.translate_batch(
             batch,
             target_prefix=[[ENGLISH]] * len(batch),
             beam_size=self._entry.beam,
             patience=PATIENCE if self._entry.beam > 1 else 1,
-            # Sources are cut above, where it is seen. transformers counts the token that the
-            # decoder starts from, CTranslate2 does not.
+            # `_source` truncates, and says so. transformers counts the decoder's start token,
+            # CTranslate2 does not.
             max_input_length=0,
             max_decoding_length=self._entry.max_length - 1,
             asynchronous=True,
         )
         return futures
 
-    def _finished(
+    def _results(
         self,
         batch: Sequence[int],
         futures: Sequence[Any],
         sources: Sequence[tuple[list[str], bool]],
-    ) -> Iterator[tuple[int, Translated]]:
+    ) -> Iterator[tuple[int, EngineTranslation]]:
+        """The translations of a queued batch; one that does not fit is halved and run again."""
         try:
             results = [future.result() for future in futures]
         except (RuntimeError, MemoryError) as error:
@@ -145,29 +152,29 @@ class Engine:
                     f'fit into memory ({error}). Set compute_type = "int8", a smaller `beam`, or '
                     f"take a smaller model. What was translated before is stored."
                 ) from None
-            # Halves, and for all batches after this one too.
-            self._rows = half = -(-len(batch) // 2)
+            # Later batches have this size too.
+            self._batch_size = half = -(-len(batch) // 2)
             for part in (batch[:half], batch[half:]):
-                pending = self._start([sources[i][0] for i in part])
-                yield from self._finished(part, pending, sources)
+                yield from self._results(part, self._start([sources[i][0] for i in part]), sources)
             return
         now = time.perf_counter()
-        seconds, self._since = (now - self._since) / len(batch), now
+        seconds = (now - self._last_batch_time) / len(batch)
+        self._last_batch_time = now
         for index, result in zip(batch, results, strict=True):
-            tokens, cut = sources[index]
-            written = result.hypotheses[0]
-            whole = len(written) < self._entry.max_length - 1
-            text = self._decode(written)
-            yield index, Translated(text, len(tokens), len(written), cut or not whole, seconds)
+            source, truncated = sources[index]
+            target = result.hypotheses[0]
+            truncated = truncated or len(target) >= self._entry.max_length - 1
+            text = self._decode(target)
+            yield index, EngineTranslation(text, len(source), len(target), truncated, seconds)
 
     def _decode(self, tokens: Sequence[str]) -> str:
-        # The rows that pad the vocabulary have no token of the tokenizer's.
+        # The tokenizer does not know the tokens that pad the vocabulary.
         ids = [i for token in tokens if (i := self._tokenizer.token_to_id(token)) is not None]
         return str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def _vocabulary(folder: Path, name: str) -> list[str]:
-    """The tokens of a converted model, by row."""
+def _read_vocabulary(folder: Path, name: str) -> list[str]:
+    """The tokens of a converted model, by id."""
     file = folder / "shared_vocabulary.json"
     try:
         rows = json.loads(file.read_text("utf-8"))

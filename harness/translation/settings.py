@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
-from harness.errors import ExperimentError, unknown
+from harness.errors import ExperimentError, unknown_name_message
 from harness.local.checkpoints.devices import DEVICE_PATTERN, ComputeType
 from harness.models import settings_for
 from harness.models.protocol import Settings
@@ -112,7 +112,9 @@ def parse_translation(
     """
     source = table.get("source", "reference")
     if source not in SOURCES:
-        raise ExperimentError(f"{where}: " + unknown("translation source", str(source), SOURCES))
+        raise ExperimentError(
+            f"{where}: " + unknown_name_message("translation source", str(source), SOURCES)
+        )
     if source == "model":
         return _model_entry(table, where, file, model)
     if source == "file" and "path" not in table:

@@ -1,4 +1,6 @@
-"""Translations that exist already: the English a corpus carries, and a translation file.
+"""Where English comes from: the protocol, and the two sources whose English exists already.
+
+The English of a corpus is read from its examples, other English from a translation file.
 
 A translation file is JSONL, one translation a line::
 
@@ -28,23 +30,24 @@ _KEYS = ("dataset", "language", "id", "text_sha256", "english")
 
 @dataclass(frozen=True, slots=True)
 class English:
-    """What a translator has for the sentences of a block, in their order.
+    """The English of a block.
 
-    ``found`` is ``None`` where there is no translation. ``waiting`` has the positions of those
-    that can be made and are not yet, each with the key of a request that is still to be made.
+    ``translations`` has one entry a sentence, in the block's order, ``None`` where there is no
+    translation. ``pending_keys`` names the sentences whose translation can still be made: the
+    sentence's index to the key of its first request that has no answer in the store.
     """
 
-    found: list[Translation | None]
-    waiting: Mapping[int, str] = field(default_factory=dict)
+    translations: list[Translation | None]
+    pending_keys: Mapping[int, str] = field(default_factory=dict)
 
 
 class Translator(Protocol):
-    """Gives the English of sentences. ``identity`` is what a score's signature says of it."""
+    """Gives the English of sentences. ``identity`` stands in the signature of a score."""
 
     identity: str
 
     def translate(self, block: Block) -> English:
-        """What there is, without making any."""
+        """The English that exists; none is made."""
         ...
 
 
@@ -59,13 +62,13 @@ class ReferenceTranslator:
     identity = "reference"
 
     def translate(self, block: Block) -> English:
-        """What each example's ``english`` holds."""
+        """The ``english`` of each example."""
         return English(
             [None if e.english is None else self._translation(e.english) for e in block.examples]
         )
 
     def _translation(self, text: str) -> Translation:
-        # Written by people, it may be freer than an engine's.
+        # The other flags are for engines: people may translate more freely.
         flags = () if text.strip() else ("empty",)
         return Translation(text, "reference", self.identity, flags)
 
@@ -93,12 +96,13 @@ class FileTranslator:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise TranslationError(f"{where}: not a JSON object ({error}).") from None
-        missing = [
+        missing_keys = [
             key for key in _KEYS if not isinstance(row, dict) or not isinstance(row.get(key), str)
         ]
-        if missing:
+        if missing_keys:
             raise TranslationError(
-                f"{where}: needs the texts {', '.join(_KEYS)}; missing here: {', '.join(missing)}."
+                f"{where}: needs the texts {', '.join(_KEYS)}; missing here: "
+                f"{', '.join(missing_keys)}."
             )
         key = (row["dataset"], row["language"], row["id"])
         if key in self._english:
@@ -111,11 +115,11 @@ class FileTranslator:
         Raises:
             TranslationError: an entry was made for another text under the same id.
         """
-        found: list[Translation | None] = []
+        translations: list[Translation | None] = []
         for example in block.examples:
             entry = self._english.get((example.dataset, example.language, example.id))
             if entry is None:
-                found.append(None)
+                translations.append(None)
                 continue
             digest, english = entry
             if digest != text_sha256(example.text):
@@ -126,11 +130,11 @@ class FileTranslator:
                     f"this version of the data."
                 )
             flags = flags_of(example.text, english)
-            found.append(Translation(english, "file", self.identity, flags))
-        return English(found)
+            translations.append(Translation(english, "file", self.identity, flags))
+        return English(translations)
 
 
-def write_file(path: Path, blocks: Iterable[tuple[Block, English]]) -> int:
+def write_translation_file(path: Path, blocks: Iterable[tuple[Block, English]]) -> int:
     """Write a translation file, whole or not at all; returns how many lines it has.
 
     Raises:
@@ -140,7 +144,7 @@ def write_file(path: Path, blocks: Iterable[tuple[Block, English]]) -> int:
     try:
         with replacing(path) as part, part.open("w", encoding="utf-8") as file:
             for block, english in blocks:
-                for example, translation in zip(block.examples, english.found, strict=True):
+                for example, translation in zip(block.examples, english.translations, strict=True):
                     if translation is None or not translation.text.strip():
                         continue
                     values = (

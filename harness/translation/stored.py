@@ -1,4 +1,4 @@
-"""English that is made, by an engine here or by a model that is asked, and kept in the store."""
+"""English that an engine or a model makes, kept in the answer store."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.translation.sources import English
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A stored translation as read; ``cut`` where it met the length limit."""
+class TranslatedText:
+    """The translation that a stored answer holds; ``truncated`` if it met the length limit."""
 
     text: str
-    cut: bool = False
+    truncated: bool = False
 
 
 class StoredTranslator(ABC):
-    """Looks translations up by the content of the sentence and all that makes the engine.
+    """Looks translations up by the text of the sentence and the identity of the engine.
 
-    Nothing else is part of a request, so every system and every run that wants the same sentence
-    from the same engine shares one translation.
+    Nothing else is part of a request. All systems and runs that need a sentence from the same
+    engine therefore share one translation.
     """
 
     source: ClassVar[str]
@@ -45,33 +45,33 @@ class StoredTranslator(ABC):
         """The whole request for one text."""
 
     @abstractmethod
-    def read(self, answer: Answer) -> Made | None:
-        """A stored answer; ``None`` where it holds no translation."""
+    def read(self, answer: Answer) -> TranslatedText | None:
+        """The translation in a stored answer; ``None`` where it holds none."""
 
     def pieces(self, text: str) -> list[str]:
-        """The texts that a sentence is translated as; none of a blank one."""
+        """The parts of a sentence that are translated one by one; none of a blank sentence."""
         return [text] if text.strip() else []
 
     def translate(self, block: Block) -> English:
-        """What the store has. English stands for itself, and is not translated."""
+        """The translations in the store. A sentence in English is its own translation."""
         if _is_english(block):
             return English([Translation(e.text, "original", self.identity) for e in block.examples])
         if not self.covers(block):
             return English([None] * len(block.examples))
-        keys = [[key for key, _ in asked] for asked in self.asked(block)]
+        keys = [[key for key, _ in requests] for requests in self.keyed_requests(block)]
         answers = self.store.get_many(dict.fromkeys(key for group in keys for key in group))
-        found: list[Translation | None] = []
-        waiting: dict[int, str] = {}
+        translations: list[Translation | None] = []
+        pending_keys: dict[int, str] = {}
         for index, group in enumerate(keys):
-            missing = next((key for key in group if key not in answers), None)
-            if missing is not None:
-                waiting[index] = missing
-            made = [self.read(answers[key]) for key in group if key in answers]
-            found.append(self._joined(block.examples[index].text, made))
-        return English(found, waiting)
+            pending_key = next((key for key in group if key not in answers), None)
+            if pending_key is not None:
+                pending_keys[index] = pending_key
+            pieces = [self.read(answers[key]) for key in group if key in answers]
+            translations.append(self._joined(block.examples[index].text, pieces))
+        return English(translations, pending_keys)
 
-    def asked(self, block: Block) -> Iterator[list[tuple[str, Request]]]:
-        """The requests for each sentence with their keys, in the order of its pieces."""
+    def keyed_requests(self, block: Block) -> Iterator[list[tuple[str, Request]]]:
+        """For each sentence, the requests for its pieces with their keys in the store."""
         needed = self.covers(block) and not _is_english(block)
         for example in block.examples:
             pieces = self.pieces(example.text) if needed else []
@@ -80,25 +80,26 @@ class StoredTranslator(ABC):
 
     def keys(self, blocks: Iterable[Block]) -> Iterator[str]:
         """The keys of all requests for these blocks."""
-        return (key for block in blocks for asked in self.asked(block) for key, _ in asked)
+        return (key for key, _ in self._all_requests(blocks))
 
-    def missing(self, blocks: Iterable[Block]) -> dict[str, Request]:
-        """The requests whose translations the store does not have, equal sentences once."""
-        wanted = {
-            key: request
-            for block in blocks
-            for asked in self.asked(block)
-            for key, request in asked
-        }
-        known = self.store.known(wanted)
-        return {key: request for key, request in wanted.items() if key not in known}
+    def pending_requests(self, blocks: Iterable[Block]) -> dict[str, Request]:
+        """The requests that have no answer in the store, by key; equal sentences are one."""
+        requests = dict(self._all_requests(blocks))
+        known_keys = self.store.known(requests)
+        return {key: request for key, request in requests.items() if key not in known_keys}
 
-    def _joined(self, text: str, made: list[Made | None]) -> Translation | None:
-        whole = [piece for piece in made if piece is not None]
-        if not made or len(whole) < len(made):
+    def _all_requests(self, blocks: Iterable[Block]) -> Iterator[tuple[str, Request]]:
+        for block in blocks:
+            for requests in self.keyed_requests(block):
+                yield from requests
+
+    def _joined(self, text: str, pieces: list[TranslatedText | None]) -> Translation | None:
+        """The translation of a sentence by those of its pieces; ``None`` if one is missing."""
+        present = [piece for piece in pieces if piece is not None]
+        if not pieces or len(present) < len(pieces):
             return None
-        english = " ".join(piece.text for piece in whole)
-        flags = flags_of(text, english, truncated=any(piece.cut for piece in whole))
+        english = " ".join(piece.text for piece in present)
+        flags = flags_of(text, english, truncated=any(piece.truncated for piece in present))
         return Translation(english, self.source, self.identity, flags)
 
 

@@ -315,7 +315,7 @@ def test_what_a_model_declines_is_no_translation() -> None:
 
     cut = translator.read(answer("He is in", "length"))
     assert cut is not None
-    assert (cut.text, cut.cut) == ("He is in", True)
+    assert (cut.text, cut.truncated) == ("He is in", True)
     assert translator.read(answer("He is", "content_filter")) is None
     assert translator.read(answer(" \n", "stop")) is None
 

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 from harness.errors import CheckpointError
 from harness.local.checkpoints import find_checkpoint
-from harness.translation.engine import Engine, Translated
+from harness.translation.nllb_engine import EngineTranslation, NllbEngine
 from harness.translation.settings import NllbEntry
 
 SENTENCES = [
@@ -31,8 +31,10 @@ def entry(folder: Path, **keys: Any) -> NllbEntry:
     return NllbEntry(model=str(folder), max_length=24, **{"device": "cpu", **keys})
 
 
-def translate(folder: Path, sentences: Sequence[str], **keys: Any) -> list[Translated]:
-    engine = Engine(find_checkpoint(str(folder)), entry(folder, **keys), "float32", ["swh_Latn"])
+def translate(folder: Path, sentences: Sequence[str], **keys: Any) -> list[EngineTranslation]:
+    engine = NllbEngine(
+        find_checkpoint(str(folder)), entry(folder, **keys), "float32", ["swh_Latn"]
+    )
     found = dict(engine.translate([("swh_Latn", text) for text in sentences]))
     return [found[index] for index in range(len(sentences))]
 
@@ -72,10 +74,10 @@ def test_sentences_that_end_are_told_from_those_that_were_cut(ending: Path) -> N
     more = [*plain, "Lagos na Kano", "Ziwa", "Nigeria (x)", "Victoria, Nile", "asante sana"]
     made = translate(ending, more, beam=1)
     assert [m.text for m in made] == published(ending, more, beam=1)
-    ended = [m for m in made if m.written < 23]
+    ended = [m for m in made if m.target_tokens < 23]
     assert 0 < len(ended) < len(made)
-    assert not any(m.truncated for m in ended if m.read < 24)
-    assert all(m.truncated for m in made if m.written == 23)
+    assert not any(m.truncated for m in ended if m.source_tokens < 24)
+    assert all(m.truncated for m in made if m.target_tokens == 23)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 30, 4096])
@@ -89,26 +91,26 @@ def test_what_met_the_length_limit_is_told(nllb: Path) -> None:
     short, long = translate(nllb, ["Kano", "Kano " * 40])
     # The random model never ends: both translations met the limit, one source did.
     assert short.truncated
-    assert short.read < 24
-    assert short.written == 23
+    assert short.source_tokens < 24
+    assert short.target_tokens == 23
     assert long.truncated
-    assert long.read == 24
+    assert long.source_tokens == 24
 
 
 def test_special_tokens_in_a_corpus_are_text(nllb: Path) -> None:
     told, cut = translate(nllb, ["Kano </s> Lagos", "Kano"])
-    assert told.read > cut.read + 1
+    assert told.source_tokens > cut.source_tokens + 1
     assert told.text != cut.text
 
 
 def test_a_code_that_the_model_does_not_know_names_the_nearest(nllb: Path) -> None:
     with pytest.raises(CheckpointError, match=r"'swh_latn'\. Did you mean 'swh_Latn'\?"):
-        Engine(find_checkpoint(str(nllb)), entry(nllb), "float32", ["swh_latn"])
+        NllbEngine(find_checkpoint(str(nllb)), entry(nllb), "float32", ["swh_latn"])
 
 
 def test_a_type_that_the_machine_does_not_have(nllb: Path) -> None:
     with pytest.raises(CheckpointError, match="float32"):
-        Engine(find_checkpoint(str(nllb)), entry(nllb), "int7", ["swh_Latn"])
+        NllbEngine(find_checkpoint(str(nllb)), entry(nllb), "int7", ["swh_Latn"])
 
 
 def edited(nllb: Path, folder: Path, change: Any) -> Path:

@@ -38,7 +38,7 @@ def test_reference_is_what_the_example_carries() -> None:
     found = (
         open_translator(ReferenceEntry(), Store())
         .translate(block(example(0, "Habari", "News"), example(1, "Ndiyo"), example(2, "Ah", "  ")))
-        .found
+        .translations
     )
     assert found[0] is not None
     assert (found[0].text, found[0].source, found[0].flags) == ("News", "reference", ())
@@ -53,7 +53,7 @@ def test_file_is_keyed_by_place_and_text(tmp_path: Path) -> None:
     translator = opened(file)
     found = translator.translate(
         block(example(0, "Habari"), example(1, "Ndiyo"), example(2, "Ah"))
-    ).found
+    ).translations
     assert [t.text if t else None for t in found] == ["News", "Yes", None]
     # The identity changes with the content: it stands in the signature of a score.
     file.write_text(row(0, "Habari", "Newspaper"))
