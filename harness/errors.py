@@ -1,19 +1,19 @@
-"""What can go wrong, as one tree::
+"""The exceptions of the harness, as one tree::
 
-    HarnessError                  base of everything raised on purpose; exit code 2
+    HarnessError                  base of all errors raised on purpose; exit code 2
     ├── UsageError                the command or a setting is wrong
     │   ├── ExperimentError       the experiment file
     │   ├── UnknownNameError      a name that is not among the choices
-    │   └── CredentialsError      a key that is needed and not there
-    ├── DataError                 a corpus or a file of one's own
+    │   └── CredentialsError      an API key that is needed and missing
+    ├── DataError                 a corpus or a user's own file
     │   ├── CorpusFormatError     a line that the format does not allow (file and line)
     │   ├── ChecksumError         a file that is not the pinned one
     │   ├── DownloadError         a file that could not be downloaded
-    │   └── TranslationError      a translation that is missing or not of this text
-    ├── PromptError               what builds a prompt
-    │   ├── SchemaError           a schema file that is not guideline dataclasses
+    │   └── TranslationError      a translation that is missing or of another text
+    ├── PromptError               the parts of a prompt
+    │   ├── SchemaError           a schema file without guideline dataclasses
     │   └── TemplateError         a template, with its line
-    ├── CheckpointError           a local model that cannot be found, read, converted or held
+    ├── CheckpointError           a local model that cannot be found, read, converted or loaded
     ├── StoreError                the answer store
     │   └── OfflineError          an answer that is not stored, in a run without network
     ├── RunFolderError            a results folder that cannot be read or written
@@ -48,11 +48,11 @@ class UnknownNameError(UsageError):
 
 
 class CredentialsError(UsageError):
-    """A key is needed and not there."""
+    """An API key is needed and missing."""
 
 
 class DataError(HarnessError):
-    """A corpus, or a file of one's own, cannot be used."""
+    """A corpus, or a user's own file, cannot be used."""
 
 
 class CorpusFormatError(DataError):
@@ -84,7 +84,7 @@ class TemplateError(PromptError):
 
 
 class CheckpointError(HarnessError):
-    """A local model: its folder, a file of it, its tokenizer, its conversion, or its size."""
+    """A local model cannot be used: its folder, files, tokenizer, conversion or size."""
 
 
 class StoreError(HarnessError):
@@ -92,7 +92,7 @@ class StoreError(HarnessError):
 
 
 class OfflineError(StoreError):
-    """An answer is not stored, and the run may not ask for it."""
+    """An answer is not stored, and the run is offline."""
 
 
 class RunFolderError(HarnessError):
@@ -103,14 +103,14 @@ class EndpointError(HarnessError):
     """A server refuses every call of a system."""
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
-    """One sentence for a name that is not among the choices: the nearest, then all of them.
+def unknown_name_message(kind: str, name: str, choices: Iterable[str]) -> str:
+    """The message for a name that is not among the choices: the nearest choice, then all.
 
-    >>> unknown("language", "swh", ["swa", "yor"])
+    >>> unknown_name_message("language", "swh", ["swa", "yor"])
     "Unknown language 'swh'. Did you mean 'swa'? Choices: swa, yor."
     """
     names = list(choices)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    listed = ", ".join(names) if names else "none"
-    return f"Unknown {kind} '{name}'.{hint} Choices: {listed}."
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    listing = ", ".join(names) if names else "none"
+    return f"Unknown {kind} '{name}'.{hint} Choices: {listing}."

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from harness.data.formats import OwnFormat
-from harness.errors import ExperimentError, UsageError, unknown
+from harness.errors import ExperimentError, UsageError, unknown_name_message
 from harness.local.checkpoints import local_name
 from harness.models import settings_for
 from harness.models.prices import Prices, read_prices
@@ -294,7 +294,9 @@ def _system(table: Any, where: str, base: Path) -> System:
     )
     wrap = own.get("wrap", settings.default_wrap)
     if wrap not in ("chat", "completion"):
-        raise ExperimentError(f"{where}: " + unknown("wrap", str(wrap), ("chat", "completion")))
+        raise ExperimentError(
+            f"{where}: " + unknown_name_message("wrap", str(wrap), ("chat", "completion"))
+        )
     strategy = own["strategy"]
     if strategy.endswith(".j2"):
         strategy = str(_resolve(strategy, base, where, "strategy"))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.errors import ExperimentError, unknown
+from harness.errors import ExperimentError, unknown_name_message
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -58,7 +58,7 @@ def check_keys(
     choices = list(known)
     for key in table:
         if key not in choices or key in refused:
-            raise ExperimentError(f"{where}: {unknown('key', key, choices)}")
+            raise ExperimentError(f"{where}: {unknown_name_message('key', key, choices)}")
 
 
 def validated(validate: Callable[[Any], T], values: Any, where: str) -> T:

@@ -13,7 +13,7 @@ from typing import Any
 from harness.data.dataset import SPLITS, Dataset, Language
 from harness.data.download import PinnedFile
 from harness.data.formats import FORMATS, OWN_FORMATS
-from harness.errors import UnknownNameError, UsageError, unknown
+from harness.errors import UnknownNameError, UsageError, unknown_name_message
 
 _HERE = Path(__file__).resolve().parent
 # A tag that users map to one of these is read as O.
@@ -71,7 +71,9 @@ def _dataset(name: str, entry: dict[str, Any], codes: Mapping[str, str]) -> Data
 
 def _known_format(name: str, format: str) -> str:  # noqa: A002
     if format not in FORMATS:
-        raise UnknownNameError(f"Dataset '{name}': " + unknown("format", format, FORMATS))
+        raise UnknownNameError(
+            f"Dataset '{name}': " + unknown_name_message("format", format, FORMATS)
+        )
     return format
 
 
@@ -129,7 +131,9 @@ def resolve(
             raise UsageError(f"Dataset '{name}': give `format`: {' or '.join(OWN_FORMATS)}.")
         format = suffix  # noqa: A001
     if format not in OWN_FORMATS:
-        raise UnknownNameError(f"Dataset '{name}': " + unknown("format", format, OWN_FORMATS))
+        raise UnknownNameError(
+            f"Dataset '{name}': " + unknown_name_message("format", format, OWN_FORMATS)
+        )
     if not labels:
         raise UsageError(
             f"Dataset '{name}': give `labels`, a map from the file's tags to the classes of the "
@@ -166,7 +170,7 @@ def _named(
     known = catalog()
     if name not in known:
         raise UnknownNameError(
-            unknown("dataset", name, known)
+            unknown_name_message("dataset", name, known)
             + " For data of your own give its `path`, `format` and `labels` too."
         )
     if format is not None or labels is not None:

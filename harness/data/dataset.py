@@ -13,7 +13,13 @@ from harness.data import download
 from harness.data.corpus import CorpusFile, LabelMap, Sentence, raise_format_error
 from harness.data.formats import FORMATS
 from harness.disk import sha256_of
-from harness.errors import ChecksumError, DataError, UnknownNameError, UsageError, unknown
+from harness.errors import (
+    ChecksumError,
+    DataError,
+    UnknownNameError,
+    UsageError,
+    unknown_name_message,
+)
 
 # The code of an unknown language in BCP 47.
 UNDETERMINED = "und"
@@ -90,7 +96,9 @@ class Dataset:
         """
         if self.table:
             if split not in self.splits:
-                raise UnknownNameError(unknown(f"split of {self.name}", split, self.splits))
+                raise UnknownNameError(
+                    unknown_name_message(f"split of {self.name}", split, self.splits)
+                )
             return [code for code, row in self.table.items() if split in row.files]
         if self.given_languages:
             return list(self.given_languages)
@@ -98,7 +106,7 @@ class Dataset:
             if languages := self._languages_on_disk(split):
                 return languages
             if (known := self.splits) and split not in known:
-                raise UnknownNameError(unknown(f"split of {self.name}", split, known))
+                raise UnknownNameError(unknown_name_message(f"split of {self.name}", split, known))
             raise DataError(
                 f"{self.root / self.relative_path('*', split)}: no such file. Check the path."
             )
@@ -194,7 +202,9 @@ class Dataset:
     def _check_language(self, language: str, split: str, known: Iterable[str]) -> None:
         known = list(known)
         if language not in known:
-            raise UnknownNameError(unknown(f"language of {self.name} ({split})", language, known))
+            raise UnknownNameError(
+                unknown_name_message(f"language of {self.name} ({split})", language, known)
+            )
 
     def _languages_on_disk(self, split: str) -> list[str]:
         """The languages in the names of existing files; ``[""]`` if names have no language."""

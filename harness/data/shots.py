@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import DataError, UnknownNameError, UsageError, unknown
+from harness.errors import DataError, UnknownNameError, UsageError, unknown_name_message
 from harness.records import Annotation, Example
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ShotSelection:
         prompted: Sequence[Example] | None = None,
     ) -> None:
         if by not in METHODS:
-            raise UnknownNameError(unknown("shots_by", by, METHODS))
+            raise UnknownNameError(unknown_name_message("shots_by", by, METHODS))
         self.count = count
         self._pool = _eligible(candidates, test, count)
         self._prompted = dict.fromkeys(e.text for e in (test if prompted is None else prompted))

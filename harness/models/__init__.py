@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UnknownNameError, unknown
+from harness.errors import UnknownNameError, unknown_name_message
 
 if TYPE_CHECKING:
     from harness.models.batches import BatchClient
@@ -78,5 +78,5 @@ def open_batch_client(address: Address) -> BatchClient:
 
 def _load(backend: str, part: int, where: str = "settings") -> Any:
     if backend not in _MODULES:
-        raise UnknownNameError(f"{where}: {unknown('backend', backend, BACKENDS)}")
+        raise UnknownNameError(f"{where}: {unknown_name_message('backend', backend, BACKENDS)}")
     return getattr(import_module(_MODULES[backend][0]), _MODULES[backend][part])

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown_name_message
 from harness.money import dollars, nano_dollars
 from harness.records import Usage
 
@@ -247,7 +247,7 @@ def _price(row: Any, where: str) -> Price:
         raise UsageError(f"{where}: a price needs `input` and `output`, in dollars per million.")
     for column in row:
         if column not in _COLUMNS:
-            raise UsageError(f"{where}: " + unknown("column", column, _COLUMNS))
+            raise UsageError(f"{where}: " + unknown_name_message("column", column, _COLUMNS))
     amounts = {column: _amount(row[column], f"{where}.{column}") for column in row}
     if amounts.get("batch", 0) > 1:
         raise UsageError(f"{where}.batch: a fraction of the price is needed, such as 0.5.")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ExperimentError, TranslationError, UnknownNameError, unknown
+from harness.errors import ExperimentError, TranslationError, UnknownNameError, unknown_name_message
 from harness.prompting import answer_text, lookup
 from harness.prompting.answer_schema import response_format
 from harness.prompting.schema import Schema, load_schema
@@ -86,9 +86,9 @@ class Renderer:
         format: str = "python",  # noqa: A002
     ) -> None:
         if wrap not in WRAPS:
-            raise UnknownNameError(unknown("wrap", wrap, WRAPS))
+            raise UnknownNameError(unknown_name_message("wrap", wrap, WRAPS))
         if format not in FORMATS:
-            raise UnknownNameError(unknown("format", format, FORMATS))
+            raise UnknownNameError(unknown_name_message("format", format, FORMATS))
         if format == "json" and wrap != "chat":
             raise ExperimentError(
                 f'format = "json" needs wrap = "chat", and it is "{wrap}": only a chat can tell a '

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown_name_message
 from harness.money import show_cost
 from harness.report.comparison import ScoreRow
 from harness.results.scored import ScoredCell
@@ -54,7 +54,7 @@ def find_columns(names: str | Iterable[str]) -> list[Column]:
     wanted = [name.strip() for name in parts if name.strip()]
     for name in wanted:
         if name not in COLUMNS:
-            raise UsageError("--columns: " + unknown("column", name, COLUMNS))
+            raise UsageError("--columns: " + unknown_name_message("column", name, COLUMNS))
     return [COLUMNS[name] for name in wanted]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import RunFolderError, UsageError, unknown
+from harness.errors import RunFolderError, UsageError, unknown_name_message
 from harness.money import dollars
 from harness.report.columns import cell_figures, macro_figures
 from harness.report.comparison import MACRO, Comparison, ScoreRow
@@ -82,7 +82,7 @@ def compare_rows(
     if baseline is None:
         baseline = systems[0]
     elif baseline not in systems:
-        raise UsageError("--baseline: " + unknown("system", baseline, systems))
+        raise UsageError("--baseline: " + unknown_name_message("system", baseline, systems))
     comparison = Comparison(rule, baseline, systems, [], {}, _notes(named))
     datasets = dict.fromkeys(block.dataset for r in results for block in r.manifest.blocks)
     for dataset in datasets:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown_name_message
 from harness.money import show_cost
 from harness.report.columns import Column, counts_text, find_columns, number_text
 from harness.report.comparison import Comparison, ScoreRow
@@ -27,7 +27,7 @@ FORMATS = ("table", "markdown", "csv", "json", "latex")
 def check_format(name: str) -> None:
     """Raise UsageError unless ``name`` is a format."""
     if name not in FORMATS:
-        raise UsageError("--format: " + unknown("format", name, FORMATS))
+        raise UsageError("--format: " + unknown_name_message("format", name, FORMATS))
 
 
 def print_comparison(

@@ -9,7 +9,7 @@ from harness.data import Dataset, resolve
 from harness.data.block import Block
 from harness.data.download import Progress as DownloadProgress
 from harness.data.loading import load_examples
-from harness.errors import DataError, UnknownNameError, unknown
+from harness.errors import DataError, UnknownNameError, unknown_name_message
 from harness.experiment import DatasetEntry
 
 
@@ -68,6 +68,6 @@ def _languages(entry: DatasetEntry, dataset: Dataset) -> Sequence[str]:
         if language not in known:
             raise UnknownNameError(
                 f"Dataset '{entry.name}', split '{entry.split}': "
-                + unknown("language", language, known)
+                + unknown_name_message("language", language, known)
             )
     return tuple(dict.fromkeys(entry.languages))

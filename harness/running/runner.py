@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from harness.errors import OfflineError, UsageError, unknown
+from harness.errors import OfflineError, UsageError, unknown_name_message
 from harness.experiment import Experiment
 from harness.records import Status
 from harness.results.environment import environment
@@ -86,7 +86,7 @@ def run(
         )
     for status in retry:
         if status not in RETRIABLE:
-            raise UsageError("retry: " + unknown("status", status, RETRIABLE))
+            raise UsageError("retry: " + unknown_name_message("status", status, RETRIABLE))
     if limit is not None:
         experiment = experiment.limited(limit)
     folder = results_folder(experiment, out)

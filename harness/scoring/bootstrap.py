@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import UnknownNameError, UsageError, unknown
+from harness.errors import UnknownNameError, UsageError, unknown_name_message
 from harness.scoring.rows import Row, totals
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Resampled:
 
     def _index(self, name: str) -> int:
         if name not in self.names:
-            raise UnknownNameError(unknown("system", name, self.names))
+            raise UnknownNameError(unknown_name_message("system", name, self.names))
         return self.names.index(name)
 
 

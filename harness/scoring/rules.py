@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.errors import UnknownNameError, UsageError, unknown
+from harness.errors import UnknownNameError, UsageError, unknown_name_message
 from harness.records import Annotation
 from harness.scoring import gollie, strict
 from harness.scoring.rows import Row
@@ -81,7 +81,7 @@ def find_rule(name: str) -> Rule:
         UnknownNameError: there is none; the message lists the choices.
     """
     if name not in RULES:
-        raise UnknownNameError(unknown("matching rule", name, RULES))
+        raise UnknownNameError(unknown_name_message("matching rule", name, RULES))
     return RULES[name]
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from harness.errors import ExperimentError, unknown
+from harness.errors import ExperimentError, unknown_name_message
 from harness.models.pace.calls import Call, stream_calls
 from harness.models.pace.retries import RetryableError, call_with_retries
 from harness.models.prices import Prices, find_price
@@ -111,7 +111,7 @@ class ScriptedSettings(CallSettings):
     @model_validator(mode="after")
     def _possible(self) -> ScriptedSettings:
         if self.model not in RULES:
-            raise ValueError(unknown("rule", self.model, RULES))
+            raise ValueError(unknown_name_message("rule", self.model, RULES))
         if sum(getattr(self, name) for name in FAULTS.values()) > 1:
             raise ValueError(f"{', '.join(FAULTS.values())} add up to more than 1")
         return self

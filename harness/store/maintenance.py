@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from harness.errors import StoreError, UsageError, unknown
+from harness.errors import StoreError, UsageError, unknown_name_message
 from harness.store.store import KINDS, Store
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -162,7 +162,7 @@ def prune(
 def conditions(*, model: str | None, kind: str | None) -> tuple[str, list[Any]]:
     """The SQL condition of a filter, and its parameters."""
     if kind is not None and kind not in KINDS:
-        raise UsageError(unknown("kind of answer", kind, KINDS))
+        raise UsageError(unknown_name_message("kind of answer", kind, KINDS))
     chosen = {"model = ?": model, "kind = ?": kind}
     parts = [part for part, value in chosen.items() if value is not None]
     values = [value for value in chosen.values() if value is not None]
@@ -179,7 +179,7 @@ def check_model(store: Store, model: str | None) -> None:
         return
     names = [name for (name,) in store.rows("SELECT DISTINCT model FROM answers ORDER BY model")]
     if names and model not in names:
-        raise UsageError(unknown("model in the store", model, names))
+        raise UsageError(unknown_name_message("model in the store", model, names))
 
 
 def moment(microseconds: int) -> datetime:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from harness.errors import StoreError, UsageError, unknown
+from harness.errors import StoreError, UsageError, unknown_name_message
 from harness.records import Answer, Request
 from harness.store.describe import endpoint_of, model_of, prompt_hash, served_model
 from harness.store.key import canonical, identity, key_of
@@ -280,7 +280,7 @@ def row(
         UsageError: ``key`` is not the key of the request, or ``kind`` is none of ``KINDS``.
     """
     if kind not in KINDS:
-        raise UsageError(unknown("kind of answer", kind, KINDS))
+        raise UsageError(unknown_name_message("kind of answer", kind, KINDS))
     stripped = identity(table)
     text = canonical(stripped)
     # An answer under a wrong key would be served for a request it does not belong to.

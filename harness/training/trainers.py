@@ -1,4 +1,4 @@
-"""Training from a recipe's file to a model's folder, whatever the recipe is for."""
+"""Training from a recipe file to a model folder, for each kind of recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UnknownNameError, UsageError, unknown
+from harness.errors import UnknownNameError, UsageError, unknown_name_message
 from harness.training.loop import Trainer, TrainingReport
 from harness.training.recipe import CausalRecipe, TranslatorRecipe, load_recipe
 
@@ -24,7 +24,7 @@ def train(
     seed: int = 1,
     say: Callable[[str], object] = lambda line: None,
 ) -> None:
-    """Train what the recipe describes and write it to ``out``; ``say`` is told how it stands.
+    """Train what the recipe describes and write it to ``out``; ``say`` gets lines on its progress.
 
     ``recipe`` is a file, or the name of a model that ships.
 
@@ -70,7 +70,8 @@ def _find(recipe: str | Path) -> Path:
     shipped = {path.stem: path for path in _RECIPES.glob("*.toml")}
     if str(recipe) not in shipped:
         raise UnknownNameError(
-            unknown("recipe", str(recipe), sorted(shipped)) + " Or give the path of a TOML file."
+            unknown_name_message("recipe", str(recipe), sorted(shipped))
+            + " Or give the path of a TOML file."
         )
     return shipped[str(recipe)]
 

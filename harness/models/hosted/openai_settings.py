@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown_name_message
 from harness.models.protocol import CallSettings, RateLimits
 from harness.store.key import normalise_base_url
 
@@ -179,7 +179,7 @@ class OpenAISettings(CallSettings):
     def _are_parameters(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in PARAMETERS:
-                raise ValueError(unknown("parameter", name, PARAMETERS))
+                raise ValueError(unknown_name_message("parameter", name, PARAMETERS))
         return names
 
     @model_validator(mode="after")

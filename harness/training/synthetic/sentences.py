@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown_name_message
 from harness.records import Annotation, Example
 from harness.shapes import SPAN
 from harness.training.synthetic.filling import (
@@ -63,7 +63,9 @@ def sentences(seed: int, mix: Mapping[str, float], *, held_out: bool = False) ->
     """
     for code in mix:
         if code not in LANGUAGES:
-            raise UsageError(unknown("language of the synthetic text", code, LANGUAGES))
+            raise UsageError(
+                unknown_name_message("language of the synthetic text", code, LANGUAGES)
+            )
     if min(mix.values(), default=0) < 0 or sum(mix.values()) <= 0:
         raise UsageError("The mix of languages needs weights of 0 or more, one of them above 0.")
     return _stream(seed, mix, held_out)
