@@ -14,7 +14,7 @@ _NEXT_CALL = re.compile(rf"{SPACE},{SPACE}{NAME}{SPACE}\(")
 
 
 class BareWord:
-    """Anything in a value that is neither a string nor a bracket; adjacent ones are one."""
+    """Text in a value that is neither a string nor a bracket; adjacent words are one node."""
 
     __slots__ = ("end", "start")
 
@@ -62,14 +62,14 @@ KeyedNode = tuple[str | None, Node]
 
 
 def empty_list(start: int) -> BracketNode:
-    """A list with nothing in it, for what stands for one."""
+    """A closed list without elements."""
     group = BracketNode("[", start)
     group.closed = True
     return group
 
 
 def unwrap(group: BracketNode) -> BracketNode:
-    """What is in parentheses that are only there to wrap a statement."""
+    """The brackets inside parentheses that only wrap a statement."""
     inner: Node = group
     while isinstance(inner, BracketNode) and inner.bracket == "(" and not inner.name:
         if len(inner.items) != 1 or inner.comma:
@@ -103,8 +103,8 @@ class BracketReader:
     def read(self, start: int) -> BracketNode:
         """The brackets or the call that open at ``start``; its ``end`` is where to go on.
 
-        What is still open where the text ends, or where another statement begins, is given
-        as it is, not ``closed``.
+        A group that is open where the text ends, or where another statement begins, is not
+        ``closed``.
         """
         text, notes = self.text, self.notes
         match = TOKEN.match
@@ -259,7 +259,10 @@ class BracketReader:
 def collapse_stack(
     add: Callable[[BracketNode, Node], None], stack: list[BracketNode], end: int
 ) -> BracketNode:
-    """The outermost group, with all that is open left open; ``add`` puts one into another."""
+    """The outermost group of a stack of open ones; each stays open.
+
+    ``add`` makes a group an element of the group around it.
+    """
     while True:
         group = stack.pop()
         group.end = end

@@ -27,14 +27,14 @@ _STATEMENT = re.compile(rf"{_BLANK}(?:(?P<name>{_NAME})[ \t]*+={_BLANK})?+{_LIST
 def is_complete(text: str, answers: Sequence[str]) -> bool:
     """Whether the last of the expected lists has been closed in a reply so far.
 
-    Sure of what it says, not complete: only lists of annotations as the format has them count,
-    from the beginning of the reply on. A reply of any other form is never called closed; it ends
-    where the model ends it. Linear in the text's length.
+    ``True`` is certain, ``False`` is not: only lists of annotations in the exact format count, from
+    the beginning of the reply. A reply of any other form is never complete; it ends where the
+    model ends it. The time is linear in the length of the text.
 
     Args:
-        text: what the model wrote after the prompt, which ends in ``<answers[0]> =``: the first
-            list may lack its name.
-        answers: the names of the lists in order; without any, nothing is expected to close.
+        text: what the model wrote after the prompt. The prompt ends in ``<answers[0]> =``, so that
+            the first list may lack its name.
+        answers: the names of the lists in order. Without names the result is ``False``.
     """
     if not answers:
         return False
