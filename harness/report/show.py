@@ -11,7 +11,7 @@ from harness.records import Annotation, Example, Status
 from harness.results.folder import RunFolder
 from harness.results.lines import Line
 from harness.results.manifest import Manifest, SystemEntry
-from harness.results.scored import check_countable, count_line, load_examples, voted_line
+from harness.results.scored import check_countable, count_line, examples_by_place, voted_line
 from harness.terminal import visible
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def show(folder: str | Path, example: str, *, rule: str = "gollie") -> None:
 
 
 def _find(run: RunFolder, name: str) -> Example:
-    examples = load_examples(run)
+    examples = examples_by_place(run)
     matches = [
         example
         for (dataset, language, own), example in examples.items()

@@ -21,13 +21,13 @@ from harness.report.comparison import Comparison, ScoreRow
 from harness.results.tally import Tally
 from harness.terminal import inert, unmarked, visible
 
-FORMATS = ("table", "markdown", "csv", "json", "latex")
+TABLE_FORMATS = ("table", "markdown", "csv", "json", "latex")
 
 
 def check_format(name: str) -> None:
     """Raise UsageError unless ``name`` is a format."""
-    if name not in FORMATS:
-        raise UsageError("--format: " + unknown_name_message("format", name, FORMATS))
+    if name not in TABLE_FORMATS:
+        raise UsageError("--format: " + unknown_name_message("format", name, TABLE_FORMATS))
 
 
 def print_comparison(
@@ -44,12 +44,17 @@ def print_comparison(
     if format == "table":
         _print_table(comparison, find_columns(columns), title)
         return
-    print(render(comparison, format=format, columns=columns), end="")
+    print(render_comparison(comparison, format=format, columns=columns), end="")
     for note in comparison.notes:
         print(f"harness: {visible(note)}", file=sys.stderr)
 
 
-def render(comparison: Comparison, *, format: str, columns: str | Iterable[str] = ()) -> str:  # noqa: A002
+def render_comparison(
+    comparison: Comparison,
+    *,
+    format: str,  # noqa: A002
+    columns: str | Iterable[str] = (),
+) -> str:
     """A comparison as text in one of the data formats (all but ``table``)."""
     if format == "csv":
         return _csv(comparison)

@@ -68,7 +68,7 @@ class Results:
     cells: dict[tuple[str, str, str], ScoredCell]
 
 
-def load_examples(folder: RunFolder) -> dict[tuple[str, str, str], Example]:
+def examples_by_place(folder: RunFolder) -> dict[tuple[str, str, str], Example]:
     """The folder's examples by dataset, language and id."""
     return {(e.dataset, e.language, e.id): e for e in folder.examples()}
 
@@ -84,7 +84,7 @@ def load_results(path: str | Path, rule: str) -> Results:
     manifest = folder.manifest()
     for entry in manifest.systems:
         check_countable(entry, rule)
-    counter = _LineCounter(manifest, load_examples(folder), rule)
+    counter = _LineCounter(manifest, examples_by_place(folder), rule)
     for _ in folder.lines("predictions.jsonl", counter.add):
         pass
     return Results(folder, manifest, counter.cells)

@@ -94,14 +94,16 @@ def explain(store: Store, target: str | Request, *, limit: int = 1) -> Explanati
     ranked: dict[bytes, tuple[tuple[bool, int], Neighbour]] = {}
     for blob, its_prompt, created, request in _candidates(store, prompt, model_of(asked)):
         if blob not in ranked:
-            distance, differences = compare(json.loads(zlib.decompress(request)), asked)
+            distance, differences = compare_requests(json.loads(zlib.decompress(request)), asked)
             near = Neighbour(blob.hex(), moment(created), differences)
             ranked[blob] = ((its_prompt != prompt, distance), near)
     nearest = sorted(ranked.values(), key=lambda pair: pair[0])[:limit]
     return Explanation(key, (), tuple(near for _, near in nearest), len(ranked))
 
 
-def compare(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
+def compare_requests(
+    stored: Mapping[str, Any], asked: Mapping[str, Any]
+) -> tuple[int, tuple[str, ...]]:
     """How far two requests are apart, and every field that differs, in order of its path.
 
     The distance counts ten for a field and one for every character that changed within it.

@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import RunFolderError
 from harness.report.compare import MACRO, Comparison, compare_rows
-from harness.report.tables import render
+from harness.report.tables import render_comparison
 from tests.helpers.result_folders import RIGHT, answers, line, write
 
 
@@ -75,7 +75,7 @@ def test_part_of_a_language_is_no_part_of_a_mean(tmp_path: Path) -> None:
         macro = found.at("d", MACRO, system)
         assert macro is not None
         assert (macro.languages, macro.n) == (1, 4)
-    text = render(found, format="markdown")
+    text = render_comparison(found, format="markdown")
     assert "100.0 of 2/4" in text
 
 

@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.report.compare import compare_rows, score
 from harness.report.comparison import MACRO, Comparison, ScoreRow
 from harness.report.show import show
-from harness.report.tables import print_comparison, render
+from harness.report.tables import print_comparison, render_comparison
 from tests.helpers.result_folders import RIGHT, WRONG, answers, line, write
 
 ONE: dict[str, Any] = {"languages": ["aaa"]}
@@ -68,7 +68,7 @@ def test_repeats_are_pooled_and_their_spread_is_told(tmp_path: Path) -> None:
     assert macro.f1 == pytest.approx((row.f1 + row_of(found, "bbb").f1) / 2)
     assert macro.f1_sd is not None
     assert parts(row)["repeats"] == parts(macro)["repeats"] == "3"
-    assert f"{row.f1:.1f} ±{row.f1_sd:.1f} [" in render(found, format="markdown")
+    assert f"{row.f1:.1f} ±{row.f1_sd:.1f} [" in render_comparison(found, format="markdown")
 
 
 def test_equal_repeats_score_as_one_answer_does(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_sentence_is_scored_when_all_its_repeats_have_an_outcome(tmp_path: Pat
         row = row_of(found, "aaa")
         assert (row.n, row.unsent) == (3, 1)
         assert any("incomplete, 1 examples not sent" in note for note in found.notes)
-        assert "of 3/4" in render(found, format="markdown")
+        assert "of 3/4" in render_comparison(found, format="markdown")
         assert found.under(0) == ["A (d: incomplete)"]
         # A failed call is an outcome, a line that is not there is none.
         failed = [line("aaa", 3, "A", None, status="error", repeat=1)]
@@ -207,7 +207,7 @@ def test_the_table_says_what_was_paid(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_csv_has_every_figure(tmp_path: Path) -> None:
     lines = repeated("aaa", "A", "+-", "++")
     found = compare_rows([write(tmp_path / "r", lines, n=2, **ONE, **asked(2))])
-    cells = next(csv.DictReader(io.StringIO(render(found, format="csv"))))
+    cells = next(csv.DictReader(io.StringIO(render_comparison(found, format="csv"))))
     assert (cells["repeats"], cells["paid"], cells["unsent"]) == ("2", "0.004", "0")
     assert json.loads(cells["f1_repeats"]) == pytest.approx([200 / 3, 100], abs=1e-6)
     assert float(cells["f1_sd"]) == pytest.approx((100 / 3) / math.sqrt(2), abs=1e-6)

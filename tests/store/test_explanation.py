@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.store import Store, explain, table_key
-from harness.store.explanation import _common, compare
+from harness.store.explanation import _common, compare_requests
 from tests.helpers.stored_answers import GUIDELINES, as_request, put, request
 
 
@@ -138,5 +138,5 @@ TEXTS = st.builds(
 
 @given(TEXTS, TEXTS)
 def test_the_distance_is_zero_for_equal_requests_only(one: str, other: str) -> None:
-    distance, differences = compare({"x": one}, {"x": other})
+    distance, differences = compare_requests({"x": one}, {"x": other})
     assert (distance == 0) == (one == other) == (differences == ())
