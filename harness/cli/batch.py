@@ -1,4 +1,4 @@
-"""`harness batch`: what is out at providers, and stopping it."""
+"""`harness batch`: list the batches at providers, and cancel them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.output import print_rows
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown_name_message
 from harness.terminal import visible
 
 app = typer.Typer(help="List and cancel batches at providers.", no_args_is_help=True)
@@ -19,13 +19,13 @@ app = typer.Typer(help="List and cancel batches at providers.", no_args_is_help=
 @app.command("ls")
 def ls(
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask no provider; say what was last seen.")
+        bool, typer.Option("--offline", help="Ask no provider; show the last known state.")
     ] = False,
     settled: Annotated[
-        bool, typer.Option("--all", help="Those that are collected or given up, too.")
+        bool, typer.Option("--all", help="Also list batches that are collected or cancelled.")
     ] = False,
 ) -> None:
-    """List the batches that answers are still out with."""
+    """List the batches whose answers are not collected yet."""
     from harness.money import show_cost
     from harness.running.asking.cancel import batch_name, refresh_batches
     from harness.store import Store
@@ -55,33 +55,34 @@ def ls(
                 )
                 for batch in ledger.batches(settled=settled)
             ],
-            empty=f"No batch is out, by {store.path}.",
+            empty=f"No batch is out, according to {store.path}.",
         )
 
 
 @app.command("cancel")
 def cancel(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="As `harness batch ls` has it.")
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="The id that `harness batch ls` shows."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that are out.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Cancel all open batches.")] = False,
 ) -> None:
-    """Stop batches, wait for that, and give back what they have not answered.
+    """Cancel batches, wait until they have stopped, and release their unanswered requests.
 
-    What they have answered is paid for, and the next run in batch mode collects it.
+    Answers that a batch already has are paid for. The next run in batch mode collects them.
     """
     from harness.running.asking.cancel import batch_name, cancel_batches
     from harness.store import Store
     from harness.store.ledger import Ledger
 
     if every == bool(names):
-        raise UsageError("Name the batches to cancel, or give --all; one of them.")
+        raise UsageError("Give either the batches to cancel or --all.")
     with Store() as store:
         ledger = Ledger(store)
         batches = {batch_name(batch): batch for batch in ledger.batches()}
         for name in names or ():
             if name not in batches:
-                raise UsageError(unknown("batch", name, batches))
+                raise UsageError(unknown_name_message("batch", name, batches))
         chosen = batches.values() if every else [batches[name] for name in names or ()]
         if not chosen:
             print("No batch is out.")

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from harness.running.plan import Cell, SystemPlan
 
-# Seconds between two lines where there is no terminal.
-_EVERY = 10.0
-# So many languages are drawn beneath their system; of the others only the number.
-_LANGUAGES = 10
+# Seconds between two lines of progress without a terminal.
+_LINE_INTERVAL_S = 10.0
+# The most languages that are drawn below their system; the others are counted.
+_MAX_LANGUAGES = 10
 
 
 @dataclass(slots=True)
 class _Count:
-    """How far a language is."""
+    """The progress of one language."""
 
     name: str
     total: int = 0
@@ -40,10 +40,10 @@ class _Count:
 
 @dataclass(slots=True)
 class _System(_Count):
-    """How far a system is, and its languages by the ``id`` of their block.
+    """The progress of one system, and of its languages by the ``id`` of their block.
 
-    ``cached`` are its examples that need no request; ``cost`` is in nano-dollars, ``None`` once a
-    price is unknown; ``started`` is in seconds of the monotonic clock.
+    ``cached`` counts the examples that need no request. ``cost`` is in nano-dollars, and ``None``
+    once a price is unknown. ``started`` is in seconds of the monotonic clock.
     """
 
     cached: int = 0
@@ -52,22 +52,22 @@ class _System(_Count):
     started: float = field(default_factory=time.monotonic)
 
     def rate(self) -> float:
-        """Answers a second since the start: no figure of a moment, for answers come in bursts."""
+        """Answers per second since the start: a mean, since answers come in bursts."""
         return self.done / max(time.monotonic() - self.started, 0.001)
 
 
 class LiveProgress(Progress):
-    """What is being asked, and how far it is.
+    """Progress of a run on standard error.
 
-    On a terminal each system has a line of totals, with a line for every unfinished language
-    beneath it; when the system is done its line of totals stays. Elsewhere one line says what is
-    sent, and another follows every ten seconds while answers come.
+    On a terminal each system has a line of totals, and below it a line for every unfinished
+    language. When the system is done, its line of totals stays. Without a terminal one line says
+    what is sent, and while answers come another follows at most every 10 seconds.
     """
 
     def __init__(self) -> None:
         self._live: Live | None = None
         self._system = _System("")
-        self._said = 0.0
+        self._last_line = 0.0
         self._failures: dict[str, int] = {}
 
     def __enter__(self) -> LiveProgress:
@@ -78,13 +78,13 @@ class LiveProgress(Progress):
 
     def downloading(self, path: str, done: int, total: int) -> None:
         if done >= total:
-            self._say(f"fetched {path} ({total / 1000:.0f} kB)")
+            self._print(f"fetched {path} ({total / 1000:.0f} kB)")
 
     def translating(self, name: str, done: int, total: int) -> None:
         if not done:
             self._begin(_System(_name(f"translating with {name}"), total), f"{total} sentences")
         self._system.done = done
-        self._say_how_far()
+        self._print_progress_line()
 
     def planned(self, plan: SystemPlan, keys: Sequence[str]) -> None:
         # As the closing lines count them: whatever needs no request of its own is cached.
@@ -99,7 +99,7 @@ class LiveProgress(Progress):
         self._begin(system, f"sending {system.total} requests")
 
     def answered(self, cell: Cell, outcome: Answer | Failure) -> None:
-        # Thousands a second come by here: it counts, and another thread draws.
+        # Called thousands of times a second, so it only counts; another thread draws.
         system = self._system
         language = system.languages[id(cell.block)]
         system.done += 1
@@ -110,15 +110,15 @@ class LiveProgress(Progress):
             self._failures[outcome.message] = self._failures.get(outcome.message, 0) + 1
         elif system.cost is not None:
             system.cost = None if outcome.cost is None else system.cost + outcome.cost
-        self._say_how_far()
+        self._print_progress_line()
 
     def answered_elsewhere(self, cell: Cell) -> None:
         self._system.done += 1
         self._system.languages[id(cell.block)].done += 1
-        self._say_how_far()
+        self._print_progress_line()
 
     def note(self, text: str) -> None:
-        self._say(visible(text))
+        self._print(visible(text))
 
     def stopping(self, *, batched: bool) -> None:
         what = (
@@ -126,7 +126,7 @@ class LiveProgress(Progress):
             if batched
             else "waiting for the answers in flight (interrupt again to leave them)"
         )
-        self._say(f"harness: stopping; {what}")
+        self._print(f"harness: stopping; {what}")
 
     def reading(self) -> None:
         self._close()
@@ -136,23 +136,23 @@ class LiveProgress(Progress):
 
     def _begin(self, system: _System, what: str) -> None:
         self._close()
-        self._system, self._said = system, system.started
+        self._system, self._last_line = system, system.started
         if self._live is None and sys.stderr.isatty():
             self._live = self._open()
         if self._live is None:
-            self._say(f"{system.name}: {what}")
+            self._print(f"{system.name}: {what}")
 
-    def _say_how_far(self) -> None:
-        """A line every while, where nothing moves."""
-        if self._live is None and time.monotonic() - self._said >= _EVERY:
-            system, self._said = self._system, time.monotonic()
-            self._say(
+    def _print_progress_line(self) -> None:
+        """Without a terminal, print a line of progress every ten seconds."""
+        if self._live is None and time.monotonic() - self._last_line >= _LINE_INTERVAL_S:
+            system, self._last_line = self._system, time.monotonic()
+            self._print(
                 f"{system.name}: {system.done} of {system.total}, {system.failed} failed, "
                 f"{show_cost(system.cost)}, {_per_second(system.rate())}"
             )
 
     def _open(self) -> Live | None:
-        """The moving part of the screen; ``None`` on a terminal that cannot move its cursor."""
+        """The live display, or ``None`` on a terminal that cannot move its cursor."""
         from rich.console import Console
         from rich.live import Live
 
@@ -164,43 +164,43 @@ class LiveProgress(Progress):
         return live
 
     def _close(self) -> None:
-        """Leave the system's line of totals on the screen, and nothing of its languages."""
+        """Leave the system's line of totals on the screen, without its languages."""
         system, self._system = self._system, _System("")
         if self._live is not None and system.total:
-            took = _clock(time.monotonic() - system.started)
-            self._live.refresh()  # Else the lines drawn last would be drawn once more below.
-            self._live.console.print(self._line(system, system, f"in {took}"))
+            duration = _clock(time.monotonic() - system.started)
+            self._live.refresh()  # Otherwise the last lines would be drawn again below.
+            self._live.console.print(self._line(system, system, f"in {duration}"))
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._live is None:
             print(text, file=sys.stderr, flush=True)
         else:
             self._live.console.print(text, markup=False, highlight=False)
 
     def _draw(self) -> Group:
-        """The lines as they are now."""
+        """The lines of the live display."""
         from rich.console import Group
 
         system = self._system
         if self._live is None or not system.total:
             return Group()
-        left = "-:-- left"
+        time_left = "-:-- left"
         if system.done:
-            left = f"{_clock((system.total - system.done) / system.rate())} left"
-        # Copies: the counts go on while they are drawn.
+            time_left = f"{_clock((system.total - system.done) / system.rate())} left"
+        # Copies, because another thread changes the counts while they are drawn.
         counts = [replace(count) for count in system.languages.values()]
-        going = [count for count in counts if count.done < count.total]
-        # One line stays free for the number of the others, and one for the cursor.
-        shown = going[: max(1, min(_LANGUAGES, self._live.console.height - 3))]
-        lines = [self._line(system, system, left), *(self._line(c, system) for c in shown)]
-        if len(going) > len(shown):
-            lines.append(self._line(_Count(f"  and {len(going) - len(shown)} more"), system))
+        unfinished = [count for count in counts if count.done < count.total]
+        # One line is for the system, one for the number of the others, one for the cursor.
+        shown = unfinished[: max(1, min(_MAX_LANGUAGES, self._live.console.height - 3))]
+        lines = [self._line(system, system, time_left), *(self._line(c, system) for c in shown)]
+        if len(unfinished) > len(shown):
+            lines.append(self._line(_Count(f"  and {len(unfinished) - len(shown)} more"), system))
         return Group(*lines)
 
     def _line(self, count: _Count, system: _System, time_left: str = "") -> Text:
-        """A line with columns as wide as the system's largest numbers.
+        """A line whose columns are as wide as the largest numbers of the system.
 
-        The name, which is never read as markup, gets what a narrow terminal leaves it.
+        The name is shortened on a narrow terminal, and is never read as markup.
         """
         from rich.text import Text
 
@@ -225,7 +225,7 @@ class LiveProgress(Progress):
         return text
 
     def summary(self, result: RunResult) -> None:
-        """The closing lines: what was sent, cached and failed, what it cost, where it lies."""
+        """Print the closing lines: numbers of requests and failures, cost, and results folder."""
         parts = [f"{result.examples} examples", f"{result.sent} requests answered"]
         parts.append(f"{result.cached} from the store")
         if result.translated:
@@ -235,27 +235,24 @@ class LiveProgress(Progress):
         if result.unsent:
             parts.append(f"{result.unsent} not sent")
         if result.stale:
-            parts.append(f"{result.stale} not asked anew")
+            parts.append(f"{result.stale} not asked again")
         paid = f"paid {show_cost(result.cost)}"
         if result.cached:
-            paid += f" (what came from the store had cost {show_cost(result.stored)})"
+            paid += f" (the answers from the store had cost {show_cost(result.stored)})"
         parts.append(paid)
         print(" · ".join(parts))
         for message, count in sorted(self._failures.items(), key=lambda item: -item[1])[:3]:
             print(f"  failed {count} ×: {visible(message)}")
         if result.over_budget:
             print(
-                "Stopped by the budget: the next call might have passed it. Every answer paid for "
-                "is stored; the same command with a higher --budget goes on from here."
+                "Stopped by the budget: the next call might have exceeded it. Every paid answer is "
+                "stored. To continue, give the same command with a higher --budget."
             )
         elif not result.complete:
-            first = "when that is mended, " if result.refused else ""
-            print(
-                f"The run is incomplete: {first}give the same command again and it goes on from "
-                f"here."
-            )
+            condition = "after correcting the error, " if result.refused else ""
+            print(f"The run is incomplete: {condition}give the same command again to continue.")
         elif result.failed:
-            print("Failed calls cost nothing and are made again by the same command.")
+            print("Failed calls cost nothing. The same command makes them again.")
         path = result.folder.path.absolute()
         here = Path.cwd()
         print(f"Results: {path.relative_to(here) if path.is_relative_to(here) else path}")

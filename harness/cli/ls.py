@@ -1,4 +1,4 @@
-"""`harness ls` and `harness check`: what there is, and whether it is what it should be."""
+"""`harness ls` and `harness check`: lists of what is available, and checks of corpus files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.output import print_rows
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown_name_message
 from harness.terminal import visible
 
 ls_app = typer.Typer(help="List datasets, models, prompts or runs.", no_args_is_help=True)
@@ -82,21 +82,21 @@ def ls_prompts() -> None:
     print_rows(
         ("schema", "classes", "origin", "sha256"),
         [
-            (row.name, row.error or _some(row.classes), row.origin, row.sha256)
+            (row.name, row.error or _first_names(row.classes), row.origin, row.sha256)
             for row in list_schemas()
         ],
         empty="None.",
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    """A few of many names."""
+def _first_names(names: Sequence[str]) -> str:
+    """The first six names, and their number if there are more."""
     return ", ".join(names[:6]) + (f", … ({len(names)} in all)" if len(names) > 6 else "")
 
 
 @ls_app.command("runs")
 def ls_runs() -> None:
-    """List the experiment files in ./runs, and which have results."""
+    """List the experiment files in ./runs and their results folders."""
     from harness.results.folder import list_runs
 
     done = {run.path for run in list_runs()}
@@ -118,20 +118,18 @@ def check(
     kind: Annotated[str, typer.Argument(help="What to check: datasets.")] = "datasets",
     names: Annotated[list[str] | None, typer.Argument(help="Only these datasets.")] = None,
     data_dir: DataDir = None,
-    fetch: Annotated[
-        bool, typer.Option("--fetch", help="Download files that are not there yet.")
-    ] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download missing files first.")] = False,
 ) -> None:
-    """Read every corpus file that is there: checksum, counts, oddities, and its ceiling.
+    """Check every corpus file on this machine: checksum, counts, oddities, and ceiling.
 
-    The ceiling is what gold itself scores under the rule `strict` when its offsets are thrown
-    away. Exits 1 if a file cannot be read or is not the pinned one.
+    The ceiling is the F1 of the gold itself under the rule `strict`, without its offsets. Exits
+    with 1 if a file cannot be read or is not the pinned one.
     """
     from harness.data import check as check_datasets
     from harness.scoring import ceiling
 
     if kind != "datasets":
-        raise UsageError(unknown("thing to check", kind, ("datasets",)))
+        raise UsageError(unknown_name_message("thing to check", kind, ("datasets",)))
     reports = list(
         check_datasets(
             names or (),
@@ -148,7 +146,7 @@ def check(
                 r.checksum,
                 str(r.sentences),
                 str(r.tokens),
-                " ".join(f"{name}:{n}" for name, n in _shortest(r.entities)),
+                " ".join(f"{name}:{n}" for name, n in _entity_counts(r.entities)),
                 str(r.no_entity),
                 "–" if r.ceiling is None else f"{r.ceiling:.2f}",
                 " ".join(f"{name}:{n}" for name, n in {**r.left_out, **r.oddities}.items() if n),
@@ -160,14 +158,14 @@ def check(
         if reports
         else "No corpus files here yet: name a folder with --data-dir, or add --fetch.",
     )
-    bad = [r for r in reports if not r.ok]
-    for r in bad:
-        what = r.error or f"{r.path}: is not the pinned file (its SHA-256 differs)"
-        print(f"harness: {visible(what)}", file=sys.stderr)
-    if bad:
+    failures = [r for r in reports if not r.ok]
+    for r in failures:
+        message = r.error or f"{r.path}: is not the pinned file (its SHA-256 differs)"
+        print(f"harness: {visible(message)}", file=sys.stderr)
+    if failures:
         sys.exit(1)
 
 
-def _shortest(entities: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Counts by class; for a schema of many classes only their sum."""
+def _entity_counts(entities: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Counts by class, or only their sum if there are more than six classes."""
     return list(entities.items()) if len(entities) <= 6 else [("all", sum(entities.values()))]

@@ -1,4 +1,4 @@
-"""The `harness` command: its verbs, and what an error looks like."""
+"""The `harness` command: its verbs, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -39,22 +39,24 @@ DataDir = Annotated[
 Rule = Annotated[str, typer.Option("--rule", help="Matching rule: gollie, strict or published.")]
 Dollars = Annotated[
     str | None,
-    typer.Option("--budget", help="Dollars that the run of this results folder may cost in all."),
+    typer.Option(
+        "--budget", help="The most that the run of this results folder may cost in all, in dollars."
+    ),
 ]
 File = Annotated[Path, typer.Argument(help="Experiment file, runs/NAME.toml.")]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="At most this many examples a language.")
+    int | None, typer.Option("--limit", min=1, help="At most this many examples per language.")
 ]
 
 
 def main() -> None:
     """Entry point: runs the command line and turns errors into one message and an exit code."""
-    # Tables and corpora hold letters that a terminal's or a pipe's encoding may not have.
+    # Tables and corpora have letters that the encoding of a terminal or a pipe may lack.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # A run makes hundreds of thousands of small objects and hardly a cycle: looking for cycles
-    # every 700 objects costs a tenth of a cached rerun.
+    # A run makes hundreds of thousands of small objects and hardly any cycles. Collecting every
+    # 700 objects, the default, takes 10 % of the time of a cached rerun.
     gc.set_threshold(20_000)
     try:
         app()
@@ -65,7 +67,7 @@ def main() -> None:
         print("harness: interrupted.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output left (`harness … | head`); say nothing more into the pipe.
+        # The reader of our output has gone (`harness … | head`): nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 
@@ -79,7 +81,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -89,22 +91,22 @@ def _options(
 def run(
     file: File,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Use stored answers only; ask no model.")
+        bool, typer.Option("--offline", help="Use stored answers only; call no model.")
     ] = False,
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask everything anew, beside the stored answers.")
+        bool, typer.Option("--refresh", help="Ask everything again; stored answers are kept.")
     ] = False,
     retry: Annotated[
         str,
         typer.Option(
             "--retry",
-            help="Ask anew what was answered, but so: truncated,refused,…",
+            help="Ask again where the stored answer has one of these statuses: truncated,refused,…",
         ),
     ] = "",
     budget: Dollars = None,
     unpriced: Annotated[
         bool,
-        typer.Option("--unpriced", help="With --budget: ask models of unknown price as well."),
+        typer.Option("--unpriced", help="With --budget: also ask models whose price is unknown."),
     ] = False,
     limit: Limit = None,
     data_dir: DataDir = None,
@@ -113,7 +115,7 @@ def run(
     ] = None,
     rule: Rule = "gollie",
 ) -> None:
-    """Ask every system what is not answered yet, and print the scored table."""
+    """Ask every system for the answers that are not stored yet, and print the scored table."""
     from harness.experiment import load_experiment
 
     experiment = load_experiment(file)
@@ -134,7 +136,7 @@ def run(
 
 
 def _run(experiment: Any, *, rule: str, title: str | None = None, **options: Any) -> int:
-    """Run, score, print; returns the exit code."""
+    """Run an experiment, score it and print the table; returns the exit code."""
     from harness.cli.live_progress import LiveProgress
     from harness.report.compare import write_scores
     from harness.report.tables import print_comparison
@@ -155,7 +157,7 @@ def _run(experiment: Any, *, rule: str, title: str | None = None, **options: Any
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("runs/demo"),
 ) -> None:
-    """Run the main job on models and a corpus that ship: offline, no key, nothing to download."""
+    """Run a whole experiment on the shipped models and corpus: offline, no key, no download."""
     from harness.disk import shipped
     from harness.experiment import load_experiment
     from harness.models import settings_for
@@ -163,7 +165,7 @@ def demo(
 
     title = "Demonstration: tiny models on a made-up corpus"
     experiment = load_experiment(shipped("runs") / "demo.toml")
-    # One system asks the same model on the way of a hosted one: the SDK, the wire, a server.
+    # One system asks the same model through a server and the SDK, like a hosted model.
     with background(settings_for("ctranslate2", {"model": "tiny-gollie-tf"})) as url:
         code = _run(experiment.at_address("demo", url), rule="gollie", title=title, out=out)
     print(f"Next: harness show {out} swa-test-001   ·   harness compare {out} --rule strict")
@@ -175,7 +177,9 @@ def preview(
     file: File,
     example: Annotated[
         str,
-        typer.Option("--example", "-n", help="The example to show: number from 1, or id."),
+        typer.Option(
+            "--example", "-n", help="The example to show: its number, counted from 1, or its id."
+        ),
     ] = "1",
     language: Annotated[
         str | None, typer.Option("--language", help="Take the example from this language.")
@@ -205,7 +209,7 @@ def score(
     rule: Rule = "gollie",
     tags: Annotated[
         Path | None,
-        typer.Option("--tags", help="Score a file of `token gold predicted` lines instead."),
+        typer.Option("--tags", help="Score a file with lines `token gold predicted` instead."),
     ] = None,
 ) -> None:
     """Read stored replies again and score them, offline."""
@@ -213,7 +217,7 @@ def score(
     from harness.report.tables import print_comparison, print_tag_scores
 
     if (folder is None) == (tags is None):
-        raise UsageError("score needs a results folder, or --tags FILE; one of them.")
+        raise UsageError("score needs either a results folder or --tags FILE.")
     if tags is not None:
         print_tag_scores(tags)
         return
@@ -226,7 +230,7 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(help="Results folders.")],
     rule: Rule = "gollie",
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="The system differences are taken from.")
+        str | None, typer.Option("--baseline", help="The system that the others are compared with.")
     ] = None,
     columns: Annotated[
         str,
@@ -240,7 +244,7 @@ def compare(
     ] = "table",
     fail_under: Annotated[
         float | None,
-        typer.Option("--fail-under", help="Exit 1 if a system's macro F1 is under this."),
+        typer.Option("--fail-under", help="Exit with 1 if the macro F1 of a system is below this."),
     ] = None,
 ) -> None:
     """Compare systems, of one run or of several: F1, intervals, paired differences, cost."""

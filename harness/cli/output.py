@@ -1,4 +1,4 @@
-"""Plain tables for listings."""
+"""Plain tables for the verbs that list something."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.terminal import visible
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print rows under a header, aligned; ``empty`` where there are none."""
+    """Print rows under a header, aligned; without rows, print ``empty``."""
     if not rows:
         print(empty)
         return
@@ -23,5 +23,5 @@ def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: s
         table.add_column(Text(name))
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    # Piped output is as wide as it needs to be: a cut figure helps nobody.
+    # Piped output is not wrapped at 80 columns, which would cut figures.
     Console(highlight=False, width=None if sys.stdout.isatty() else 400).print(table)

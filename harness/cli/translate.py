@@ -1,4 +1,4 @@
-"""`harness translate`: make the translations of an experiment, and write them to a file."""
+"""`harness translate`: translate the sentences of an experiment, and write them to a file."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import typer
 def translate(
     file: Annotated[Path, typer.Argument(help="Experiment file, runs/NAME.toml.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write a translation file (JSONL) as well.")
+        Path | None, typer.Option("--out", help="Also write a translation file (JSONL).")
     ] = None,
     language: Annotated[
         list[str] | None, typer.Option("--language", help="Only this language; may be repeated.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most this many examples a language.")
+        int | None, typer.Option("--limit", min=1, help="At most this many examples per language.")
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Translate nothing; use what is stored.")
+        bool, typer.Option("--offline", help="Use stored translations only; call no model.")
     ] = False,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder of local corpora.")
     ] = None,
 ) -> None:
-    """Translate the sentences of an experiment that are not translated yet, and say how many."""
+    """Translate the sentences of an experiment that have no stored translation yet."""
     from harness.cli.live_progress import LiveProgress
     from harness.cli.output import print_rows
     from harness.experiment import load_experiment

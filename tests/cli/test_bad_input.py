@@ -68,7 +68,7 @@ def test_wrong_options(harness: Harness, tmp_path: Path) -> None:
     refused(harness("show", "x", "swa-test-01"), "Nearest: swa-test-001")
     refused(harness("preview", "x.toml", "-n", "9"), "give 1 to 2")
     refused(harness("preview", "x.toml", "--language", "xyz"), "xyz")
-    refused(harness("score"), "results folder, or --tags")
+    refused(harness("score"), "results folder or --tags")
     refused(harness("check", "models"), "datasets")
     refused(harness("check", "datasets", "demmo"), "Did you mean 'demo'?")
     refused(harness("serve", "--set", "latency"), "NAME=VALUE")

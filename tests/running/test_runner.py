@@ -290,7 +290,7 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_until(served: Served, what: str, at_least: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while served.stats()[what] < at_least:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -313,21 +313,21 @@ def test_an_interrupt_does_not_wait_for_sleeping_retries(
     process = start(tmp_path, "run", str(hosted(tmp_path, served.url, 5)))
     wait_until(served, "requests", 2)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert {row["status"] for row in lines(tmp_path / "x")} == {"unsent"}
 
 
 def test_an_interrupted_refresh_goes_on(harness: Harness, serve: Serve, tmp_path: Path) -> None:
-    served = serve(latency_s=0.05)
+    served = serve(latency_s=0.1)
     file = hosted(tmp_path, served.url, 30)
     assert harness("run", file).code == 0
     process = start(tmp_path, "run", str(file), "--refresh")
-    wait_until(served, "answered", 38)
+    wait_until(served, "answered", 32)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert "not asked anew" in out
+    assert "not asked again" in out
     assert harness("run", file, "--refresh").code == 0
     # Every sentence twice, not one of them three times.
     assert served.stats()["answered"] == 60
@@ -396,7 +396,7 @@ def test_systems_of_the_same_settings_share_a_loaded_model(tmp_path: Path) -> No
 def test_answers_wait_for_a_disk_that_is_full_for_a_while(
     harness: Harness, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = serve(latency_s=0.02)
+    served = serve(latency_s=0.5)
     file = hosted(tmp_path, served.url, 20)
     put_many, failed = Store.put_many, 0
 
@@ -415,5 +415,6 @@ def test_answers_wait_for_a_disk_that_is_full_for_a_while(
     with Store() as store:
         assert store.rows("SELECT count(*) FROM answers") == [(answered,)]
     assert 0 < answered < 20
+    file.write_text(file.read_text().replace("concurrency = 2", "concurrency = 20"))
     assert harness("run", file).code == 0
     assert served.stats()["answered_twice"] == 0
