@@ -25,10 +25,11 @@ class Pair:
 
 
 def pairs(text: PairText, seed: int, *, held_out: bool = False) -> Iterator[Pair]:
-    """Endless pairs, the same for the same seed; ``held_out`` as in ``synthetic.sentences``.
+    """An endless stream of pairs, the same for the same seed.
 
-    Held-out pairs are sentences as they are; of the others a share are composed clauses, a share
-    names alone, and a share have unknown words in them.
+    With ``held_out`` the pairs are unchanged sentences of patterns and names that training never
+    draws. Without it, shares of the pairs are composed clauses, names alone, and texts with
+    unknown words.
     """
     rng = random.Random(f"pairs {seed} {held_out}")
     whole = sentences(seed, text.languages, held_out=held_out)
@@ -49,20 +50,20 @@ def pairs(text: PairText, seed: int, *, held_out: bool = False) -> Iterator[Pair
 
 
 def _names(example: Example) -> Iterator[Pair]:
-    """The example's names with their English: those that are the only one of their class."""
+    """The names that are the only one of their class in the text and in the English, as pairs."""
     english = example.english_gold or ()
     own_classes = Counter(annotation.type for annotation in example.gold)
     classes = Counter(annotation.type for annotation in english)
     for annotation in example.gold:
         if own_classes[annotation.type] == classes[annotation.type] == 1:
-            theirs = next(a for a in english if a.type == annotation.type)
-            yield Pair(example.language, annotation.span, theirs.span)
+            translated = next(a for a in english if a.type == annotation.type)
+            yield Pair(example.language, annotation.span, translated.span)
 
 
 def with_unknown(example: Example, share: float, rng: random.Random) -> str:
-    """The text with lower-case words outside its names made into words that nobody knows.
+    """The text with a share of the lower-case words outside its names made into nonsense words.
 
-    The English stays: the model is to guess, from what is around, and to go on.
+    The English keeps their translation, so that a model learns to guess a word from its context.
     """
     pieces, at = [], 0
     for annotation in (*example.gold, None):
@@ -75,7 +76,7 @@ def with_unknown(example: Example, share: float, rng: random.Random) -> str:
 
 
 def _unknown(word: str, rng: random.Random) -> str:
-    """The word with some letters others, if it is one in lower case."""
+    """The word with some of its letters replaced, if it is a word in lower case."""
     if len(word) < 3 or not (word.isalpha() and word.islower()):
         return word
     letters = list(word)

@@ -1,4 +1,4 @@
-"""The optimizers of a training and their learning rates over its course."""
+"""The optimisers of a training, and their learning rates."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def make_optimizers(model: torch.nn.Module, course: Course) -> list[torch.optim.
 def set_rates(optimizers: Iterable[torch.optim.Optimizer], course: Course, done: float) -> None:
     """Set the learning rates for a training of which the share ``done`` is done.
 
-    They rise over ``course.warmup`` and fall to ``course.final`` of their height along a cosine.
+    They rise linearly over the share ``course.warmup`` of the training. Then they fall along a
+    cosine to the share ``course.final`` of their height.
     """
     if done < course.warmup:
         rate = min(1.0, (done + 1e-6) / course.warmup)
