@@ -15,7 +15,7 @@ from harness.scoring.rows import Counts, Row
 from harness.shapes import ARGUMENTS, MENTION, SPAN, Shape, roles, shape, text_of
 
 
-def count(
+def count_gollie(
     text: str,
     gold: Sequence[Annotation],
     predicted: Sequence[Annotation],

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from harness.errors import UnknownNameError, UsageError, unknown_name_message
 from harness.records import Annotation
-from harness.scoring import gollie, strict
+from harness.scoring.gollie import count_gollie
 from harness.scoring.rows import Row
+from harness.scoring.strict import count_strict
 
 #: Class name to the names of its fields.
 Fields = Mapping[str, tuple[str, ...]]
@@ -65,11 +66,11 @@ RULES: Mapping[str, Rule] = {
     rule.name: rule
     for rule in (
         # The published filter and matching on what our reader read.
-        Rule("gollie", gollie.count, "occurrence", "lower+strip"),
+        Rule("gollie", count_gollie, "occurrence", "lower+strip"),
         # Character offsets, case kept, nothing filtered; docs/scoring.md defines it.
-        Rule("strict", strict.count, "none", "nfc+strip+cjkspace"),
+        Rule("strict", count_strict, "none", "nfc+strip+cjkspace"),
         # The same on what the public scripts would have read; for parity only.
-        Rule("published", gollie.count, "occurrence", "lower+strip", _read_published),
+        Rule("published", count_gollie, "occurrence", "lower+strip", _read_published),
     )
 }
 

@@ -20,7 +20,7 @@ from harness.shapes import ARGUMENTS, MENTION, SPAN, Shape, roles, shape, text_o
 _NO_TRIGGER: Span = (-1, -1)
 
 
-def count(
+def count_strict(
     text: str,
     gold: Sequence[Annotation],
     predicted: Sequence[Annotation],
