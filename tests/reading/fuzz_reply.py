@@ -5,7 +5,7 @@ the project's dependencies, since the parser needs none), from the project's roo
 
     PYTHONPATH=. python tests/reading/fuzz_reply.py CORPUS_FOLDER -max_total_time=1800
 
-What it finds goes into ``findings/`` as a text file, which ``test_parse.py`` reads from then on.
+What it finds goes into ``findings/`` as a text file, which ``test_reply.py`` reads from then on.
 """
 
 from __future__ import annotations
