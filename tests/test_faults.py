@@ -164,7 +164,7 @@ def test_a_full_disk_is_one_message_and_costs_no_more_than_is_in_flight(
         # No file of this process may grow beyond this: what a full disk does to a write.
         limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))"
         process = start(tmp_path, "run", file, preamble=limit)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 2, err
         assert err.count("harness: ") == 1
         assert "Traceback" not in err

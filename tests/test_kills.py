@@ -30,12 +30,12 @@ def test_a_signal_waits_for_what_is_in_flight(
     harness: Harness, tmp_path: Path, number: signal.Signals
 ) -> None:
     store = tmp_path / "store" / "answers.sqlite"
-    with served(latency_s=0.03, error_429=0.1, retry_after_s=0.1) as server:
+    with served(latency_s=0.1, error_429=0.1, retry_after_s=0.1) as server:
         file = write_experiment(tmp_path, server.url, requests=120)
         process = start(tmp_path, "run", file)
         wait_for_answers(store, 10)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == 130, err
         assert "incomplete" in out
         assert "Traceback" not in err
@@ -60,7 +60,7 @@ def test_a_second_signal_leaves_at_once(harness: Harness, tmp_path: Path) -> Non
         while "stopping" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 130, err
         assert "Traceback" not in err
         stored = count_answers(store)
@@ -74,10 +74,13 @@ def test_kill_9_twenty_times_at_random_moments(harness: Harness, tmp_path: Path)
     stored = 0
     with served(latency_s=0.05, error_429=0.05, drop=0.02, retry_after_s=0.1) as server:
         file = write_experiment(tmp_path, server.url, requests=2000, concurrency=CONCURRENCY)
-        for _ in range(20):
+        for attempt in range(20):
             process = start(tmp_path, "run", file)
-            # From before its first import until well into the asking.
-            time.sleep(moments.uniform(0.05, 2.0))
+            # From before its first import until well into the asking: every other process has
+            # stored some answers, however slow the machine is.
+            if attempt % 2:
+                wait_for_answers(store, stored + moments.randrange(1, 100))
+            time.sleep(moments.uniform(0, 0.5))
             process.kill()
             process.communicate()
             kept = count_answers(store)
@@ -113,12 +116,16 @@ def test_two_processes_on_one_store_pay_once(harness: Harness, tmp_path: Path) -
 
 def test_what_a_dead_process_was_asking_for_is_asked(harness: Harness, tmp_path: Path) -> None:
     store = tmp_path / "store" / "answers.sqlite"
-    with served(latency_s=0.3) as server:
+    with served(latency_s=1) as server:
         file = write_experiment(tmp_path, server.url, requests=120)
+        # The second one asks for more at a time: it is not held up by the latency, which keeps the
+        # first one asking until the second one has started on a slow machine.
+        wide = file.with_name("wide.toml")
+        wide.write_text(file.read_text().replace("concurrency = 8", "concurrency = 120"))
         with start(tmp_path, "run", file) as first:
             wait_for_answers(store, 10)
             # Waits for the first one, and takes over when that is gone.
-            with start(tmp_path, "run", file, "--out", tmp_path / "two") as second:
+            with start(tmp_path, "run", wide, "--out", tmp_path / "two") as second:
                 assert second.stderr is not None
                 said = ""
                 while "another process" not in said:
@@ -126,7 +133,7 @@ def test_what_a_dead_process_was_asking_for_is_asked(harness: Harness, tmp_path:
                     assert said, "it ended without waiting"
                 first.kill()
                 first.wait()
-                _, err = second.communicate(timeout=60)
+                _, err = second.communicate(timeout=120)
         assert second.returncode == 0, err
         stats = server.stats()
     assert stats["distinct"] == 120

@@ -62,7 +62,7 @@ def start(folder: Path, file: Path, out: str = "out") -> subprocess.Popen[str]:
 
 
 def wait_for(served: Served, met: Callable[[dict[str, Any]], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not met(served.stats()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -125,7 +125,7 @@ def leave(harness: Harness, folder: Path, file: Path) -> None:
     while "in_progress" not in harness("batch", "ls").out:
         assert process.poll() is None
     process.terminate()
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 130, out
     assert "The same command collects" in out
 
@@ -266,7 +266,7 @@ def test_two_processes_on_one_store(harness: Harness, serve: Serve, tmp_path: Pa
     served = serve(batch_latency_s=1)
     file = experiment(tmp_path, served.url, limit=40)
     both = [start(tmp_path, file, f"out-{n}") for n in range(2)]
-    outs = [process.communicate(timeout=60)[0] for process in both]
+    outs = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     stats = served.stats()
     assert (stats["answered"], stats["answered_twice"]) == (80, 0)

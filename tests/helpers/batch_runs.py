@@ -70,10 +70,9 @@ class Case:
     async def leave(self, when: Callable[[], Any], **values: Any) -> None:
         """A run that is interrupted once something is the case."""
         running = asyncio.ensure_future(self.ask(**values))
-        for _ in range(2000):
-            if when() or running.done():
-                break
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(120):
+            while not (when() or running.done()):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
         self.stop.set()
         await running
 

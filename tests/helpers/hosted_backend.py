@@ -71,12 +71,13 @@ def always(respond: Callable[[], web.StreamResponse]) -> Handler:
 def after(respond: Callable[[], web.StreamResponse], times: int = 1) -> tuple[Handler, list[float]]:
     """A handler that calls ``respond`` for the first ``times`` requests and answers the others.
 
-    Returns it with a list to which it adds the time of each request, in seconds since 1970.
+    Returns it with a list to which it adds the time of each request, in seconds of the
+    clock that the event loop waits by.
     """
     request_times: list[float] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        request_times.append(time.time())
+        request_times.append(time.monotonic())
         return respond() if len(request_times) <= times else web.json_response(completion())
 
     return handler, request_times

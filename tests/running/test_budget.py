@@ -152,7 +152,7 @@ def test_two_processes_of_one_folder_have_one_budget(
     assert harness("run", file, "--budget", "0").code == 4
     both = [start(tmp_path, "run", file, "--budget", "0.08") for _ in range(2)]
     for process in both:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 4, err
     with Store() as store:
         spent = store.spent((tmp_path / "x" / ".payer").read_text())

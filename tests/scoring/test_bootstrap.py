@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UnknownNameError, UsageError
@@ -113,7 +113,6 @@ def test_one_sentence_that_differs_is_no_evidence() -> None:
     assert paired(a, b).p > 0.3
 
 
-@settings(deadline=None)
 @given(st.integers(0, 50))
 def test_swapping_the_systems_mirrors_the_test(seed: int) -> None:
     a, b = rows_of(40, 0.7, seed), rows_of(40, 0.6, seed + 1000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.records import Annotation
@@ -354,7 +354,6 @@ _MENTIONS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.text("abAB \u0130", max_size=12), _MENTIONS, _MENTIONS)
 def test_agrees_with_a_naive_oracle(
     text: str, gold: list[Annotation], predicted: list[Annotation]

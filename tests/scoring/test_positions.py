@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.scoring.positions import Positions, is_boundary, normalise
@@ -137,7 +137,6 @@ def _outward(text: str, offset: int, *, end: bool) -> int:
     return before
 
 
-@settings(deadline=None)
 @given(st.text(_ALPHABET, max_size=12), st.data())
 def test_offsets_agree_with_an_oracle(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text)))

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.records import Annotation
@@ -219,7 +219,6 @@ _FORMS: st.SearchStrategy[_Form] = st.sampled_from(["NFC", "NFD"])
 _WORDS = st.lists(st.sampled_from(["Ada", "Kano", "e\u0301", "ẹ", "北", "京", "."]), max_size=8)
 
 
-@settings(deadline=None)
 @given(_WORDS, _FORMS, _FORMS)
 def test_normal_forms_do_not_matter(words: list[str], one: _Form, other: _Form) -> None:
     """Gold on every token, answered in order: always perfect, in any two normal forms."""

@@ -46,7 +46,7 @@ def _with(client: Client, **values: Any) -> dict[str, Any]:
 
 async def _left(server: Server) -> None:
     """Wait until the server has noticed that every client is gone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while server.stats.in_flight:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

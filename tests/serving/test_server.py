@@ -87,14 +87,19 @@ def test_stats_count_by_the_exact_request() -> None:
 
 def test_a_client_that_goes_away_was_not_answered() -> None:
     async def client(session: aiohttp.ClientSession, url: str, server: Server) -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await session.post(f"{url}/chat/completions", json=CHAT)
-        await asyncio.sleep(0.5)
+        post = asyncio.ensure_future(session.post(f"{url}/chat/completions", json=CHAT))
+        async with asyncio.timeout(60):
+            while not server.stats.in_flight:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            post.cancel()
+            while not server.stats.abandoned:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await post
         assert server.stats.answered.total() == 0
         assert server.stats.abandoned == 1
 
-    _with(client, latency_s=0.2)
+    _with(client, latency_s=120)
 
 
 def test_latency_is_of_the_loop_and_not_of_a_thread() -> None:
@@ -111,7 +116,7 @@ def test_latency_is_of_the_loop_and_not_of_a_thread() -> None:
         started = loop.time()
         ended = await asyncio.gather(*map(one, range(256)))
         assert min(ended) - started >= 0.3
-        assert max(ended) - started < 2
+        assert max(ended) - started < 256 * 0.3 / 4
         assert server.stats.most_in_flight > 90
 
     _with(client, latency_s=0.3)
@@ -154,7 +159,7 @@ def test_the_process_says_where_it_is_and_ends_cleanly(number: signal.Signals) -
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
             client.sendall(head.encode() + b"\r\n\r\n" + body)
             process.send_signal(number)
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=60)
         assert process.returncode == 0
         assert said == "Not a model: its answers come from a script.\n"
     finally:

@@ -231,7 +231,7 @@ def test_stopping_finishes_what_is_generated_and_turns_away_the_rest(model: str)
 
 
 def _get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         return dict(json.load(response))
 
 
@@ -264,7 +264,7 @@ def test_the_command_serves_and_ends_once_its_answers_are_out(model: str) -> Non
         for status, body in replies:
             if status != 200:
                 assert (status, body["error"]["message"]) == (503, "the server is stopping")
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
         assert (process.returncode, said) == (0, "")
     finally:
         process.kill()

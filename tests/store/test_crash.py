@@ -38,19 +38,19 @@ class Writer:
         pairs = [line.split() for line in lines if line.endswith("\n")]
         return {int(number): key for number, key in pairs}
 
-    def wait_until_at_work(self) -> None:
-        while not self.reported():
+    def wait_until_reported(self, count: int = 1) -> None:
+        while len(self.reported()) < count:
             assert self.process.poll() is None
             time.sleep(0.005)
 
     def kill(self) -> dict[int, str]:
         self.process.send_signal(signal.SIGKILL)
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=120)
         assert self.process.returncode == -signal.SIGKILL
         return self.reported()
 
     def finish(self) -> dict[int, str]:
-        _, err = self.process.communicate(timeout=60)
+        _, err = self.process.communicate(timeout=120)
         assert err == b""
         assert self.process.returncode == 0
         return self.reported()
@@ -85,8 +85,8 @@ def test_what_was_reported_survives_sigkill(path: Path) -> None:
     reported: dict[int, str] = {}
     for attempt in range(8):
         writer = Writer(path, attempt * 100_000, 0)
-        writer.wait_until_at_work()
-        time.sleep(chance.uniform(0, 0.3))
+        writer.wait_until_reported(chance.randrange(1, 60))
+        time.sleep(chance.uniform(0, 0.05))
         reported |= writer.kill()
         _check(path, reported)
     assert len(reported) > 100
@@ -99,8 +99,8 @@ def test_what_was_reported_survives_sigkill(path: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
 def test_a_neighbour_that_is_killed_disturbs_nobody(path: Path) -> None:
     victim, survivor = Writer(path, 0, 0), Writer(path, 100_000, 400)
-    victim.wait_until_at_work()
-    survivor.wait_until_at_work()
+    victim.wait_until_reported()
+    survivor.wait_until_reported()
     reported = victim.kill() | survivor.finish()
     assert reported[100_399] == table_key(request(100_399))
     _check(path, reported)

@@ -294,7 +294,7 @@ def test_an_answer_has_its_text_cost_and_latency(monkeypatch: pytest.MonkeyPatch
     backend, answer = asyncio.run(main())
     assert isinstance(answer, Answer)
     assert answer.response == sent
-    assert 0.1 <= answer.latency_s < 1
+    assert 0.1 <= answer.latency_s < 30
     # 1,000 tokens at 2.50 and 10 at 10.00 dollars a million.
     assert answer.cost == 2_600_000
     reply = backend.reply(answer, cached=True)
@@ -315,7 +315,7 @@ def test_a_backend_can_be_used_again_after_it_was_closed() -> None:
 
 def test_an_interrupt_leaves_nothing_behind() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)
+        await asyncio.sleep(300)
         return web.json_response(completion())
 
     async def main() -> None:
@@ -325,4 +325,4 @@ def test_an_interrupt_leaves_nothing_behind() -> None:
                 async with asyncio.timeout(0.3):
                     await drain(backend, requests_of(backend, 100))
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 120))

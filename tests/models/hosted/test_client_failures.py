@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -121,7 +120,7 @@ def test_a_sleeping_call_occupies_no_slot() -> None:
         text = (await request.json())["messages"][-1]["content"]
         request_counts[text] += 1
         if text == "text 0" and request_counts[text] == 1:
-            return error_response(429, "you wait", **{"Retry-After": "0.5"})
+            return error_response(429, "you wait", **{"Retry-After": "2"})
         order.append(text)
         return web.json_response(completion())
 
@@ -204,13 +203,13 @@ def test_a_hanging_server_is_left_after_the_timeout(trickle: bool) -> None:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         if trickle:
             await response.prepare(request)
-        for _ in range(40):
+        for _ in range(200):
             await asyncio.sleep(0.05)
             if trickle:
                 await response.write(b" ")
         return response
 
-    assert isinstance(run(handler, timeout_s=0.3)[0], Answer)
+    assert isinstance(run(handler, timeout_s=1.0)[0], Answer)
     assert request_count == 2
 
 

@@ -193,7 +193,7 @@ def test_another_experiment_collects_its_own(tmp_path: Path) -> None:
 
 def test_a_batch_cancelled_elsewhere_is_collected_and_not_repeated(tmp_path: Path) -> None:
     async def main() -> None:
-        async with case(tmp_path, 80, batch_latency_s=1) as it:
+        async with case(tmp_path, 80, batch_latency_s=2) as it:
             asking = asyncio.ensure_future(it.ask())
             with Store(it.path) as store:
                 api = BatchAPI(it.settings)
