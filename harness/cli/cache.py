@@ -123,7 +123,7 @@ def _explain_experiment(store: object, file: Path, data_dir: Path | None) -> Non
     run = prepare(load_experiment(file), store, data_dir=data_dir)
     for plan in make_plan(run, store):
         examples = sum(len(cell.keys) for cell in plan.cells)
-        if waiting := sum(len(cell.waiting) for cell in plan.cells):
+        if waiting := sum(len(cell.pending_translations) for cell in plan.cells):
             print(f"{plan.system.name}: {waiting} sentences are not translated yet.")
         print(f"{plan.system.name}: {len(plan.pending)} of {examples} answers are missing.")
         for cell, index in list(plan.pending.values())[:1]:

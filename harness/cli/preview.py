@@ -14,7 +14,7 @@ from harness.experiment import Experiment
 from harness.models.prices import Prices, prices_as_of
 from harness.money import add_costs, show_cost
 from harness.records import Status
-from harness.running.estimate import Estimate, Range, estimate, prompt_tokens, total
+from harness.running.estimate import Estimate, Range, estimate, prompt_tokens, total_price
 from harness.running.plan import Cell, SystemPlan
 from harness.running.planning import make_plan
 from harness.running.prepare import prepare
@@ -62,7 +62,7 @@ def preview(
         _print_figures(plan, figures)
         cell = next((c for c in plan.cells if c.block is block), None)
         _print_prompt(plan, cell, index, place)
-    price = total([figures.price for figures in estimates])
+    price = total_price([figures.price for figures in estimates])
     print(
         f"All systems: {_price(price)} (shipped prices are of {prices_as_of()}). Nothing was sent."
     )
@@ -70,7 +70,7 @@ def preview(
         worst: int | None = 0
         for figures in estimates:
             worst = add_costs(worst, figures.worst)
-        waiting = any(figures.waiting for figures in estimates)
+        waiting = any(figures.awaiting_translation for figures in estimates)
         _print_budget(budget, spent, worst, waiting=waiting)
 
 
@@ -143,16 +143,20 @@ def _pick(blocks: Sequence[Block], example: str, language: str | None) -> tuple[
 
 
 def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
-    system = plan.system
+    system, awaiting = plan.system, figures.awaiting_translation
     print(f"=== {system.name}: {system.backend} {system.settings.model}, ", end="")
     print(f"strategy {plan.template.name}, wrap {system.wrap}")
     asked = f", asked {system.repeats} times" if system.repeats > 1 else ""
     print(
         f"    {figures.examples} examples{asked}: {figures.cached} cached, "
         f"{figures.pending} requests to send"
-        + (f", {figures.out} out with a batch" if figures.out else "")
+        + (f", {figures.batched} out with a batch" if figures.batched else "")
         + (f", {figures.shared} shared with a system above" if figures.shared else "")
-        + (f", {figures.waiting} of them not translated yet" if figures.waiting else "")
+        + (
+            f", {figures.awaiting_translation} of them not translated yet"
+            if figures.awaiting_translation
+            else ""
+        )
         + (f", {figures.untranslated} untranslated" if figures.untranslated else "")
     )
     if plan.left_out:
@@ -191,7 +195,7 @@ def _print_prompt(plan: SystemPlan, cell: Cell | None, index: int, place: str) -
     if cell is None:
         print(f"--- {place}: left out for this system, its language has no translation\n")
         return
-    if index in cell.waiting:
+    if index in cell.pending_translations:
         print(f"--- {place}: not translated yet; as it is with the sentence standing in:")
     elif cell.keys[index] is None:
         print(f"--- {place}: {Status.UNTRANSLATED}, no prompt is made\n")

@@ -9,10 +9,10 @@ from harness.money import nano_dollars
 
 
 class Budget:
-    """At most ``limit`` nano-dollars for a whole run, ``spent`` of which earlier parts of it paid.
+    """At most ``limit`` nano-dollars for a whole run, of which earlier parts have ``spent`` some.
 
-    What calls in flight may cost at worst is held back until they have come back, so that the
-    limit is never passed, whatever they turn out to cost. Without a limit everything fits.
+    The worst case of every call in flight is reserved until its cost is known, so that the limit
+    is never passed. Without a limit everything fits.
     """
 
     def __init__(self, limit: int | None = None, spent: int = 0) -> None:
@@ -21,20 +21,20 @@ class Budget:
         self.reserved = 0
 
     def reserve(self, worst: int) -> bool:
-        """Hold back what a call may cost; ``False`` (and nothing held) if it may pass the limit."""
+        """Reserve what a call may cost; ``False``, reserving nothing, if it may pass the limit."""
         if self.limit is not None and self.spent + self.reserved + worst > self.limit:
             return False
         self.reserved += worst
         return True
 
     def hold(self, worst: int) -> None:
-        """Hold back what is out already, whether there is room for it or not."""
+        """Reserve what is out already, whether there is room for it or not."""
         self.reserved += worst
 
     def settle(self, reserved: int, spent: int | None) -> None:
-        """A call came back: ``spent`` instead of what was held back for it.
+        """Replace what was ``reserved`` for a call by what it cost.
 
-        A cost that nobody knows is taken to be all that was held back.
+        An unknown cost (``None``) counts as all that was reserved.
         """
         self.reserved -= reserved
         self.spent += reserved if spent is None else spent

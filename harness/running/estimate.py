@@ -20,19 +20,21 @@ Range = tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bounds for one system: requests, cached answers, tokens, nano-dollars and minutes.
+    """Bounds for one system: requests, tokens, nano-dollars and minutes.
 
-    ``shared`` requests are those that an earlier system of the run asks for as well, ``waiting``
-    ones those whose sentence has yet to be translated; their figures are of prompts in which the
-    sentence itself stands in. ``out`` requests are with a batch already, and not among
-    ``pending``.
+    Requests: ``pending`` are to be sent. ``shared`` ones are asked by an earlier system of the
+    run. ``batched`` ones are in a batch already, and not among ``pending``. Those in
+    ``awaiting_translation`` belong to sentences that are not translated yet; their figures are
+    those of prompts in which the sentence itself stands in. ``cached`` and ``untranslated`` count
+    examples.
 
-    ``prompt_tokens`` is ``(low, high)`` over the requests still to send; ``answer_tokens`` the
-    most that may come back, and ``largest`` the most that one call may take in all. ``price`` is
-    ``(low, high)``: the low end takes no answer tokens into account, the high end the whole answer
-    budget of every request; where it is unknown, ``unpriced`` says why. ``worst`` is what a budget
-    holds back for them all and for those that are out, which no tokenizer can pass. ``minutes`` is
-    what ``rpm`` and ``tpm`` take at least.
+    Tokens: ``prompt_tokens`` is ``(low, high)`` over the pending requests, ``answer_tokens`` the
+    most that may come back, and ``largest`` the most that one call may take in all.
+
+    Money: ``price`` is ``(low, high)``. The low end has no answer tokens; the high end has the
+    whole answer budget of every request. Where the price is unknown, ``unpriced`` says why.
+    ``worst`` is what a budget reserves for the pending and the batched requests; no tokenizer can
+    pass it. ``minutes`` is the least that ``rpm`` and ``tpm`` allow.
     """
 
     examples: int = 0
@@ -40,8 +42,8 @@ class Estimate:
     shared: int = 0
     cached: int = 0
     untranslated: int = 0
-    waiting: int = 0
-    out: int = 0
+    awaiting_translation: int = 0
+    batched: int = 0
     prompt_tokens: tuple[int, int] = (0, 0)
     answer_tokens: int = 0
     largest: int = 0
@@ -55,15 +57,15 @@ def estimate(
     plan: SystemPlan, store: Store, prices: Prices, asked: Container[str] = ()
 ) -> Estimate:
     """What the pending requests of a system may take, less those that others ask for already."""
-    held = Ledger(store).out(plan.pending)
+    batched = Ledger(store).out(plan.pending)
     low = high = answers = largest = 0
-    worst: int | None = sum(most for key, most in held.items() if key not in asked)
-    fresh = [key for key in plan.pending if key not in asked]
-    requests = [plan.pending[key] for key in fresh if key not in held]
-    out = len(fresh) - len(requests)
-    waiting = [(cell, index) for cell in plan.cells for index in cell.waiting]
-    requests += waiting
-    for cell, index in requests:
+    worst: int | None = sum(cost for key, cost in batched.items() if key not in asked)
+    own_keys = [key for key in plan.pending if key not in asked]
+    places = [plan.pending[key] for key in own_keys if key not in batched]
+    batched_count = len(own_keys) - len(places)
+    awaiting = [(cell, index) for cell in plan.cells for index in cell.pending_translations]
+    places += awaiting
+    for cell, index in places:
         prompt = cell.prompt(index)
         few, many = prompt_tokens(prompt)
         request = plan.backend.request(prompt)
@@ -71,17 +73,17 @@ def estimate(
         low, high, answers = low + few, high + many, answers + budget
         largest = max(largest, many + budget)
         worst = add_costs(worst, plan.worst_case(request))
-    unpriced = unpriced_reason(plan.backend, prices) if requests else None
+    unpriced = unpriced_reason(plan.backend, prices) if places else None
     price = plan.backend.price
     keys = [key for cell in plan.cells for key in cell.keys]
     return Estimate(
         examples=sum(len(cell.keys) for cell in plan.cells if cell.repeat == 0),
-        pending=len(requests),
-        shared=len(plan.pending) - len(fresh),
+        pending=len(places),
+        shared=len(plan.pending) - len(own_keys),
         cached=sum(plan.answered(cell) for cell in plan.cells),
-        untranslated=keys.count(None) - len(waiting),
-        waiting=len(waiting),
-        out=out,
+        untranslated=keys.count(None) - len(awaiting),
+        awaiting_translation=len(awaiting),
+        batched=batched_count,
         prompt_tokens=(low, high),
         answer_tokens=answers,
         largest=largest,
@@ -90,7 +92,7 @@ def estimate(
         else (price.token_cost(low, 0), price.token_cost(high, answers)),
         unpriced=unpriced,
         worst=worst,
-        minutes=_minutes(plan, len(requests), low),
+        minutes=_minutes(plan, len(places), low),
     )
 
 
@@ -102,8 +104,8 @@ def prompt_tokens(prompt: Prompt) -> tuple[int, int]:
     return estimate_tokens(sent)
 
 
-def total(prices: list[Range]) -> Range:
-    """A sum with an unknown term is unknown."""
+def total_price(prices: list[Range]) -> Range:
+    """The sum of price ranges; a sum with an unknown term is unknown."""
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):
         return None

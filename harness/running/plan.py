@@ -29,17 +29,17 @@ from harness.store import KINDS, request_key
 class Cell:
     """One block under one system, asked for the ``repeat``-th time (from 0).
 
-    ``render`` makes a prompt of an example and its English. ``english``, ``keys`` and
-    ``prompt_hashes`` have one entry an example. There is no key where no prompt can be made,
-    because the template needs a translation and there is none, or none yet: ``waiting`` has those
-    that can be translated, with the key of a translation that is missing.
+    ``render`` makes a prompt of an example and its English. ``translations``, ``keys`` and
+    ``prompt_hashes`` have one entry an example. A key is ``None`` where no prompt can be made: the
+    template needs a translation, and there is none, or none yet. ``pending_translations`` maps
+    the index of each example that can still be translated to the key of a missing translation.
     """
 
     block: Block
     render: Callable[[Example, str | None], Prompt]
     fields: dict[str, tuple[str, ...]]
-    english: list[Translation | None]
-    waiting: Mapping[int, str] = field(default_factory=dict)
+    translations: list[Translation | None]
+    pending_translations: Mapping[int, str] = field(default_factory=dict)
     repeat: int = 0
     keys: list[str | None] = field(default_factory=list)
     prompt_hashes: list[str | None] = field(default_factory=list)
@@ -47,10 +47,10 @@ class Cell:
     def prompt(self, index: int) -> Prompt:
         """The prompt of example ``index``, the same bytes each time.
 
-        Of one that waits for its translation it is an estimate: the sentence itself stands in.
+        Without its translation it is an estimate: the sentence itself stands in.
         """
-        example, translation = self.block.examples[index], self.english[index]
-        if index in self.waiting:
+        example, translation = self.block.examples[index], self.translations[index]
+        if index in self.pending_translations:
             return self.render(example, example.text)
         return self.render(example, None if translation is None else translation.text)
 
@@ -61,7 +61,7 @@ class Cell:
 
     def english_sha256(self) -> str:
         """The hash of the English that the prompts hold, in order."""
-        texts = [None if t is None else t.text for t in self.english]
+        texts = [None if t is None else t.text for t in self.translations]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
@@ -69,12 +69,12 @@ class Cell:
 class SystemPlan:
     """Everything one system is to be asked.
 
-    ``translation`` is the identity of where its English comes from, ``None`` if it needs none.
-    ``left_out`` are the blocks without any translation, as ``dataset/language``. ``pending``
-    maps each key that is to be asked to the first place that needs it; two systems may have
-    pending keys in common, and the first of them asks. Answers of theirs from before ``since``
-    do not count. ``renderers`` has one a dataset, ``shots`` one a block, as ``dataset/language``;
-    ``kind`` is what the store calls the answers.
+    ``translation`` is the identity of its English, ``None`` if it needs none. ``left_out`` are
+    the blocks without any translation, as ``dataset/language``. ``pending`` maps each key that is
+    to be asked to the first cell and index that need it. Two systems may have pending keys in
+    common; the first of them asks. Answers from before ``since`` do not count. ``renderers`` has
+    an entry a dataset, ``shots`` one a block, as ``dataset/language``. ``kind`` is the kind of
+    the answers in the store.
     """
 
     system: System
@@ -99,11 +99,11 @@ class SystemPlan:
         return self.backend.request(cell.prompt(index), cell.repeat)
 
     def request_of(self, key: str) -> Request:
-        """The request of a pending key, made anew.
+        """The request of a pending key, rendered again.
 
         Raises:
-            TemplateError: it is another one than it was; its answer would be stored under another
-                key than it is looked up by.
+            TemplateError: it differs from the one that the key was made of. Its answer would be
+                stored under another key than it is looked up by.
         """
         request = self.request(*self.pending[key])
         if request_key(request) != key:
@@ -129,5 +129,5 @@ class SystemPlan:
         )
 
     def answered(self, cell: Cell) -> int:
-        """How many examples of a cell the store can answer already."""
+        """The number of examples of a cell that the store can answer already."""
         return sum(key is not None and key not in self.pending for key in cell.keys)

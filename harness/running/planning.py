@@ -191,7 +191,7 @@ def _make_keys(cells: Sequence[Cell], backend: Backend, *, needs_english: bool) 
     repeats."""
     first = cells[0]
     hashes: list[str | None] = []
-    for index, translation in enumerate(first.english):
+    for index, translation in enumerate(first.translations):
         if needs_english and translation is None:
             hashes.append(None)
             for cell in cells:

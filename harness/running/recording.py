@@ -89,13 +89,13 @@ def prediction_lines(
             for index in indices:
                 key = cell.keys[index]
                 result.examples += cell.repeat == 0
-                failure = outcomes.failures.get(key or cell.waiting.get(index, ""))
+                failure = outcomes.failures.get(key or cell.pending_translations.get(index, ""))
                 if failure is not None:
                     # It was asked again and failed: an older answer does not stand in for it.
                     result.failed += 1
                     status = _status(failure) if key else Status.UNTRANSLATED
                     yield _line(plan, cell, index, status=status, error=failure.message)
-                elif key is None and index not in cell.waiting:
+                elif key is None and index not in cell.pending_translations:
                     yield _line(plan, cell, index, status=Status.UNTRANSLATED)
                 elif key is None or key not in answers:
                     result.unsent += 1
@@ -134,7 +134,7 @@ def _answered_line(
 
 def _line(plan: SystemPlan, cell: Cell, index: int, **fields: Any) -> Line:
     """A line of an example; ``fields`` are those of its outcome."""
-    example, translation = cell.block.examples[index], cell.english[index]
+    example, translation = cell.block.examples[index], cell.translations[index]
     if translation is not None:
         fields["english"] = translation.text
         fields["translation"] = TranslationNote(translation.source, translation.flags)

@@ -211,7 +211,7 @@ def _refuse_missing(plans: Sequence[SystemPlan]) -> None:
     english = {
         f"{plan.translation}: {waiting}": waiting
         for plan in plans
-        if (waiting := sum(len(cell.waiting) for cell in plan.cells))
+        if (waiting := sum(len(cell.pending_translations) for cell in plan.cells))
     }
     if english:
         raise OfflineError(

@@ -230,7 +230,7 @@ def refuse_failed(
         failed = [
             outcomes.failures[key]
             for cell in plan.cells
-            for key in cell.waiting.values()
+            for key in cell.pending_translations.values()
             if key in outcomes.failures
         ]
         if failed:
