@@ -179,55 +179,49 @@ def test_a_model_that_cannot_be_loaded_is_not_served(tmp_path: Path) -> None:
         pytest.fail("it is served")
 
 
-def test_what_waits_is_asked_together(model: str) -> None:
+async def test_what_waits_is_asked_together(model: str) -> None:
     """Also by the same batches later on, and without those that nobody waits for any more."""
     backend = open_backend(settings_for("ctranslate2", {"model": model, "max_tokens": 4}))
 
-    async def main() -> None:
-        batches = Batches(backend)
-        prompts = [Prompt("e", f"text = {i}", ()) for i in range(12)]
-        asked = [asyncio.ensure_future(batches.ask(backend.request(p))) for p in prompts]
-        await asyncio.sleep(0)
-        for task in asked[3:5]:
-            task.cancel()
-        running = asyncio.create_task(batches.run())
-        outcomes = await asyncio.gather(*asked[:3], *asked[5:])
-        assert all(isinstance(outcome, Answer) for outcome in outcomes)
-        assert (batches.count, batches.largest) == (1, 10)
-        assert isinstance(await batches.ask(backend.request(prompts[0])), Answer)
-        assert batches.count == 2
-        batches.stop()
-        await running
-        await backend.aclose()
-
-    asyncio.run(main())
+    batches = Batches(backend)
+    prompts = [Prompt("e", f"text = {i}", ()) for i in range(12)]
+    asked = [asyncio.ensure_future(batches.ask(backend.request(p))) for p in prompts]
+    await asyncio.sleep(0)
+    for task in asked[3:5]:
+        task.cancel()
+    running = asyncio.create_task(batches.run())
+    outcomes = await asyncio.gather(*asked[:3], *asked[5:])
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert (batches.count, batches.largest) == (1, 10)
+    assert isinstance(await batches.ask(backend.request(prompts[0])), Answer)
+    assert batches.count == 2
+    batches.stop()
+    await running
+    await backend.aclose()
 
 
-def test_stopping_finishes_what_is_generated_and_turns_away_the_rest(model: str) -> None:
+async def test_stopping_finishes_what_is_generated_and_turns_away_the_rest(model: str) -> None:
     values = {"model": model, "max_tokens": 20, "batch_tokens": 1}
     backend = open_backend(settings_for("ctranslate2", values))
 
-    async def main() -> None:
-        batches = Batches(backend)
-        request = backend.request(Prompt("e", "text = Kano", ()))
-        asked = [asyncio.ensure_future(batches.ask(request)) for _ in range(4)]
-        await asyncio.sleep(0)
-        running = asyncio.create_task(batches.run())
-        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        # One at a time here: the second is being generated now.
-        waiting = asyncio.ensure_future(batches.ask(request))
-        await asyncio.sleep(0)
-        batches.stop()
-        stopping = Failure("the server is stopping", 503)
-        assert await waiting == stopping
-        assert await batches.ask(request) == stopping
-        outcomes = await asyncio.gather(*asked)
-        assert sum(isinstance(outcome, Answer) for outcome in outcomes) == 2
-        assert outcomes.count(stopping) == 2
-        await running
-        await backend.aclose()
-
-    asyncio.run(main())
+    batches = Batches(backend)
+    request = backend.request(Prompt("e", "text = Kano", ()))
+    asked = [asyncio.ensure_future(batches.ask(request)) for _ in range(4)]
+    await asyncio.sleep(0)
+    running = asyncio.create_task(batches.run())
+    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    # One at a time here: the second is being generated now.
+    waiting = asyncio.ensure_future(batches.ask(request))
+    await asyncio.sleep(0)
+    batches.stop()
+    stopping = Failure("the server is stopping", 503)
+    assert await waiting == stopping
+    assert await batches.ask(request) == stopping
+    outcomes = await asyncio.gather(*asked)
+    assert sum(isinstance(outcome, Answer) for outcome in outcomes) == 2
+    assert outcomes.count(stopping) == 2
+    await running
+    await backend.aclose()
 
 
 def _get(url: str) -> dict[str, Any]:

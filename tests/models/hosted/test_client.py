@@ -301,16 +301,13 @@ def test_an_answer_has_its_text_cost_and_latency(monkeypatch: pytest.MonkeyPatch
     assert (reply.text, reply.cost, reply.served_by) == (" []\n", 2_600_000, "m-1 fp_9")
 
 
-def test_a_backend_can_be_used_again_after_it_was_closed() -> None:
+async def test_a_backend_can_be_used_again_after_it_was_closed() -> None:
     handler = always(lambda: web.json_response(completion()))
 
-    async def main() -> None:
-        async with handled_by(handler) as url:
-            backend = hosted(url)
-            for _ in range(2):
-                assert len(await drain(backend, requests_of(backend, 3))) == 3
-
-    asyncio.run(main())
+    async with handled_by(handler) as url:
+        backend = hosted(url)
+        for _ in range(2):
+            assert len(await drain(backend, requests_of(backend, 3))) == 3
 
 
 def test_an_interrupt_leaves_nothing_behind() -> None:

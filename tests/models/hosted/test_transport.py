@@ -241,22 +241,19 @@ async def _secure(handler: Handler, certificate: Path) -> AsyncIterator[str]:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
-def test_certificates_are_checked(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_certificates_are_checked(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.json_response(completion())
 
-    async def main() -> None:
-        async with _secure(handler, certificate) as url:
-            stranger = _backend(url)
-            with pytest.raises(EndpointError, match=r"(?i)certificate"):
-                await _drain(stranger)
-            await stranger.aclose()
-            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-            trusted = _backend(url)
-            assert isinstance((await _drain(trusted))[0], Answer)
-            await trusted.aclose()
-
-    asyncio.run(main())
+    async with _secure(handler, certificate) as url:
+        stranger = _backend(url)
+        with pytest.raises(EndpointError, match=r"(?i)certificate"):
+            await _drain(stranger)
+        await stranger.aclose()
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        trusted = _backend(url)
+        assert isinstance((await _drain(trusted))[0], Answer)
+        await trusted.aclose()
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

@@ -126,7 +126,7 @@ def test_results_that_arrive_together_are_saved_before_one_is_yielded() -> None:
     assert most == 8
 
 
-def test_results_that_cannot_be_saved_end_the_stream() -> None:
+async def test_results_that_cannot_be_saved_end_the_stream() -> None:
     async def send(number: int, call: calls.Call) -> int:
         await call.begin_attempt()
         return number
@@ -134,12 +134,9 @@ def test_results_that_cannot_be_saved_end_the_stream() -> None:
     async def save(batch: Sequence[tuple[int, int]]) -> None:
         raise OSError("disk full")
 
-    async def main() -> None:
-        with pytest.raises(OSError, match="disk full"):
-            await anext(calls.stream_calls(_counted(40, []), send, 8, save=save))
-        assert len(asyncio.all_tasks()) == 1
-
-    asyncio.run(main())
+    with pytest.raises(OSError, match="disk full"):
+        await anext(calls.stream_calls(_counted(40, []), send, 8, save=save))
+    assert len(asyncio.all_tasks()) == 1
 
 
 def test_a_sleeping_call_occupies_no_slot() -> None:

@@ -283,22 +283,19 @@ def test_one_limiter_serves_several_event_loops_one_after_the_other() -> None:
     assert virtual_time.run(half, clock) == pytest.approx(30, abs=0.1)
 
 
-def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     jumps = iter(range(10**9, 0, -(10**6)))
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
     limiter = RateLimiter(8, rpm=6_000_000, tpm=6e9)
 
-    async def main() -> None:
-        stop = asyncio.Event()
-        for _ in range(500):
-            permit = await limiter.acquire(10, stop)
-            permit.complete(
-                used_tokens=5,
-                quota=ServerQuota(remaining_requests=3, reset_requests_s=0.001, limit_requests=50),
-            )
-            permit.release()
-
-    asyncio.run(main())
+    stop = asyncio.Event()
+    for _ in range(500):
+        permit = await limiter.acquire(10, stop)
+        permit.complete(
+            used_tokens=5,
+            quota=ServerQuota(remaining_requests=3, reset_requests_s=0.001, limit_requests=50),
+        )
+        permit.release()
 
 
 def test_another_system_makes_limits_stricter_and_never_looser() -> None:

@@ -21,8 +21,8 @@ from harness.running.asking.run_batches import RunBatches
 from harness.running.budget import Budget
 from harness.serving.batch_routes import BatchDesk
 from harness.store import Store
-from harness.store.claims import Claimant
-from harness.store.ledger import Address, Ledger
+from harness.store.batch_tracker import Address, BatchTracker
+from harness.store.leases import LeaseOwner
 from tests.helpers.batch_runs import Case, case
 
 
@@ -128,7 +128,7 @@ def test_a_spare_that_is_listed_too_late_is_cancelled(
         async with case(tmp_path, 20, batch_latency_s=600) as it:
             await it.leave(lambda: flaky.statuses.count("in_progress") == 1 < len(flaky.made))
             with Store(it.path) as store:
-                (kept,) = Ledger(store).batches()
+                (kept,) = BatchTracker(store).batches()
             assert kept.remote == list(flaky.made)[-1]
 
     asyncio.run(main())
@@ -141,7 +141,7 @@ def orphan(it: Case) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     with Store(it.path) as store, store.writing() as db:
-        owner = Ledger(store).batches()[0].owner.rpartition(":")[0]
+        owner = BatchTracker(store).batches()[0].owner.rpartition(":")[0]
         db.execute("UPDATE batches SET owner = ?", (f"{owner}:{gone.pid}",))
 
 
@@ -155,7 +155,7 @@ def test_an_interrupt_does_not_wait_for_the_list(
         async with case(tmp_path, 20) as it:
             await it.leave(lambda: flaky.listings > 1)
             with Store(it.path) as store:
-                (left,) = Ledger(store).batches()
+                (left,) = BatchTracker(store).batches()
             assert (left.status, left.remote, left.waiting) == ("creating", None, 20)
             orphan(it)
             flaky.hidden = 0
@@ -176,7 +176,7 @@ def test_an_interrupt_does_not_wait_for_a_turn(
         async with case(tmp_path, 20) as it:
             await it.leave(lambda: flaky.asked)
             with Store(it.path) as store:
-                assert Ledger(store).batches() == []
+                assert BatchTracker(store).batches() == []
 
     asyncio.run(main())
     assert flaky.asked == 1
@@ -198,57 +198,51 @@ def test_where_nobody_can_say_the_next_run_looks(tmp_path: Path, flaky: Flaky) -
     assert flaky.asked == 1
 
 
-def test_what_another_process_asks_for_is_waited_for(tmp_path: Path) -> None:
+async def test_what_another_process_asks_for_is_waited_for(tmp_path: Path) -> None:
     """Some it has answered, some it lets go of."""
-
-    async def main() -> None:
-        async with case(tmp_path, 30) as it:
-            claimant = Claimant()
-            with Store(it.path) as store:
-                claimant.take(store, it.keys[:20])
-                asking = asyncio.ensure_future(it.ask())
-                await settled(lambda: it.answered() == 10)
-                assert it.told.keys() == set(it.keys[20:])
-                live = [(key, it.requests[key]) for key in it.keys[:15]]
-                async for key, outcome in it.backend.answers(live):
-                    store.put(key, it.requests[key], outcome)  # type: ignore[arg-type]
-                await settled(lambda: it.answered() == 25)
-                claimant.release(store)
-            assert await asking
-            it.check()
-            assert sum("another process is asking for 20" in note for note in it.notes) == 1
 
     async def settled(met: Callable[[], bool]) -> None:
         while not met():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
-    asyncio.run(main())
+    async with case(tmp_path, 30) as it:
+        claimant = LeaseOwner()
+        with Store(it.path) as store:
+            claimant.take(store, it.keys[:20])
+            asking = asyncio.ensure_future(it.ask())
+            await settled(lambda: it.answered() == 10)
+            assert it.told.keys() == set(it.keys[20:])
+            live = [(key, it.requests[key]) for key in it.keys[:15]]
+            async for key, outcome in it.backend.answers(live):
+                store.put(key, it.requests[key], outcome)  # type: ignore[arg-type]
+            await settled(lambda: it.answered() == 25)
+            claimant.release(store)
+        assert await asking
+        it.check()
+        assert sum("another process is asking for 20" in note for note in it.notes) == 1
 
 
 ADDRESS = Address("loopback", "m", "/v1/chat/completions", "http://x/v1", None, "OPENAI_API_KEY")
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_what_is_out_is_reserved_once(tmp_path: Path, known: bool) -> None:
+async def test_what_is_out_is_reserved_once(tmp_path: Path, known: bool) -> None:
     """Even if it is more than there is; whether or not the run held it back at its start."""
 
-    async def main() -> None:
-        async with case(tmp_path, 6) as it:
-            with Store(it.path) as store:
-                ledger = Ledger(store)
-                number = ledger.begin(ADDRESS)
-                ledger.claim(number, dict.fromkeys(it.keys[:3], 10))
-                budget, held = Budget(15), {}
-                if known:
-                    held = dict.fromkeys(it.keys[:4], 10)
-                    budget.hold(40)
-                run_batches = RunBatches(it.asked(budget=budget, reserved=held), store)
-                assert run_batches.sort_keys(it.keys) == it.keys[3:]
-                assert budget.reserved == 30
-                assert not run_batches.reserve(it.keys[4], 1)
-                for key in it.keys[:3]:
-                    run_batches.settle(key, 2)
-                assert (budget.reserved, budget.spent, held) == (0, 6, {})
-                assert run_batches.reserve(it.keys[4], 9)
-
-    asyncio.run(main())
+    async with case(tmp_path, 6) as it:
+        with Store(it.path) as store:
+            ledger = BatchTracker(store)
+            number = ledger.begin(ADDRESS)
+            ledger.claim(number, dict.fromkeys(it.keys[:3], 10))
+            budget, held = Budget(15), {}
+            if known:
+                held = dict.fromkeys(it.keys[:4], 10)
+                budget.hold(40)
+            run_batches = RunBatches(it.asked(budget=budget, reserved=held), store)
+            assert run_batches.sort_keys(it.keys) == it.keys[3:]
+            assert budget.reserved == 30
+            assert not run_batches.reserve(it.keys[4], 1)
+            for key in it.keys[:3]:
+                run_batches.settle(key, 2)
+            assert (budget.reserved, budget.spent, held) == (0, 6, {})
+            assert run_batches.reserve(it.keys[4], 9)
