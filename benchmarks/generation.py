@@ -26,9 +26,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.local.backend import Engine
 from harness.local.checkpoints import TextTokenizer, converted_folder, find_checkpoint
 from harness.local.checkpoints.devices import exact_type
+from harness.local.engine import Engine
 
 WAYS = ("plain", "transformers", "ctranslate2")
 SHAPES: dict[str, dict[str, Any]] = {
@@ -144,7 +144,9 @@ def ours(way: str, folder: Path, arguments: argparse.Namespace) -> Callable[[], 
         left = order
         while left:
             longest = len(tails[left[0]])
-            rows = arguments.rows or loaded.rows(len(prefix), longest, arguments.new_tokens)
+            rows = arguments.rows or loaded.max_batch_size(
+                len(prefix), longest, arguments.new_tokens
+            )
             batch, left = left[: max(1, rows)], left[max(1, rows) :]
             found = loaded.generate(
                 prefix, [tails[i] for i in batch], arguments.new_tokens, lambda row, token: False

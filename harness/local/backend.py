@@ -1,4 +1,18 @@
-"""What the backends that run a model on this machine have in common."""
+"""Local backends: everything but the engine.
+
+A new engine is one module in this folder and one line of ``_MODULES`` in
+:mod:`harness.models`. The module has
+
+- a subclass of :class:`LocalSettings` with ``backend``, the name of the engine in experiment
+  files, and the engine's own keys, if any;
+- a subclass of :class:`LocalBackend` with ``endpoint``, the name in cache keys and price tables,
+  and the methods ``engine_identity``, ``require`` and ``open_engine``;
+- what ``open_engine`` returns: a loaded model that has the two methods of
+  :class:`~harness.local.engine.Engine`.
+
+Prompts, tokens, batches, the end of answers, cache keys and replies are the same for all engines.
+The heavy library is imported by ``open_engine``, not by the module: keys are made without it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +22,9 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -19,16 +32,17 @@ from harness.errors import CheckpointError
 from harness.local import grouping
 from harness.local.allocation import keep_memory
 from harness.local.checkpoints import Checkpoint, TextTokenizer, find_checkpoint, load_tokenizer
+from harness.local.end_of_answer import EndOfAnswer
+from harness.local.engine import Engine, GeneratedTokens, OutOfMemory
 from harness.models.prices import Price, Prices, find_price
 from harness.models.protocol import Backend, K, Save, Settings, Wrap, body_of
 from harness.models.replies import read_reply
-from harness.reading.complete import is_complete
 from harness.records import Answer, Failure, Prompt, Reply, Request
 
-# So many requests are looked at together, to find what they share and to sort them.
+# The requests that are grouped by their prefixes and sorted at once.
 _WINDOW = 2048
-# A shared beginning that is this part of what is shared now is used again.
-_NEARLY = 0.9
+# The last prefix is used again where it has at least this part of the tokens shared now.
+_REUSED_PART = 0.9
 
 
 class LocalSettings(Settings):
@@ -36,8 +50,8 @@ class LocalSettings(Settings):
 
     ``model`` is a model that ships (``tiny-gollie-tf``), a folder, or a hub name with its
     ``revision``. ``device`` is ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or
-    ``cuda:N``. ``max_tokens`` is the answer's budget. ``batch_tokens`` bounds a batch: rows
-    times tokens of prompt tail and answer; by default it follows from the memory.
+    ``cuda:N``. ``max_tokens`` is the answer's budget. ``batch_tokens`` bounds a batch: prompts
+    times the tokens of prompt tail and answer. By default the memory bounds it.
     """
 
     default_wrap: ClassVar[Wrap] = "completion"
@@ -51,48 +65,10 @@ class LocalSettings(Settings):
     batch_tokens: int | None = Field(default=None, ge=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What an engine wrote: the tokens without the end token, and why it ended."""
-
-    tokens: list[int]
-    finish_reason: Literal["stop", "length"]
-
-
-class OutOfMemory(Exception):
-    """An engine's batch did not fit; a smaller one may."""
-
-
-#: Told every token of a row in turn (row, token); says whether the row is finished with it.
-Done = Callable[[int, int], bool]
-
-
-class Engine(Protocol):
-    """A loaded model."""
-
-    def generate(
-        self, prefix: Sequence[int], tails: Sequence[Sequence[int]], max_tokens: int, done: Done
-    ) -> list[Generated]:
-        """Continue prompts greedily, one result a tail, in order.
-
-        Prompt i is ``prefix + tails[i]``; the prefix may be empty, every tail has at least one
-        token. End tokens are not told to ``done`` and end a row with ``stop``, as ``done`` does.
-
-        Raises:
-            OutOfMemory: the batch is too large; nothing of it is kept.
-        """
-        ...
-
-    def rows(self, prefix: int, tail: int, max_tokens: int) -> int:
-        """How many rows of at most ``tail`` tokens after a prefix of ``prefix`` fit one batch."""
-        ...
-
-
 class LocalBackend:
-    """A model on this machine: everything but the engine.
+    """A model on this machine. Subclasses provide the engine, as the module's docstring says.
 
-    A subclass has ``endpoint``, :meth:`engine_identity`, :meth:`require` and :meth:`open_engine`.
-    All work is done by one thread, so that calls from several places wait for each other.
+    One thread does all work, so calls from several places wait for each other.
     """
 
     endpoint: ClassVar[str]
@@ -107,21 +83,24 @@ class LocalBackend:
         self._worker: ThreadPoolExecutor | None = None
         self._loaded: tuple[Checkpoint, TextTokenizer, Engine] | None = None
         self._last_prefix: list[int] = []
-        # Lowered for good once a batch of more rows did not fit.
-        self._most_rows: int | None = None
+        # Set to half of a batch that did not fit, for all later batches.
+        self._batch_limit: int | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings!r})"
 
     def engine_identity(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """What of the engine changes outputs: ``version`` (its major one), ``type``, …
+        """What of the engine changes outputs, for cache keys; imports no engine.
 
-        Imports no engine.
+        ``version`` is the engine's major version, ``type`` the type that it computes in.
+
+        Raises:
+            CheckpointError: the engine is not installed.
         """
         raise NotImplementedError
 
     def require(self, checkpoint: Checkpoint) -> None:
-        """Look whether the engine is installed and the model fits the machine.
+        """Check that the engine is installed and the model fits the machine.
 
         Raises:
             CheckpointError: it is not, or does not.
@@ -129,20 +108,26 @@ class LocalBackend:
         raise NotImplementedError
 
     def open_engine(self, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> Engine:
-        """Load the model. Called on the worker thread, as are the engine's methods."""
+        """Load the model. Called on the worker thread, as are the engine's methods.
+
+        Raises:
+            CheckpointError: the model cannot be loaded.
+        """
         raise NotImplementedError
 
     @property
     def engine(self) -> str:
-        """``float32``; with what else changes outputs, ``bfloat16+4bit``. Hashes are cut."""
-        engine = self._identity["engine"]
-        told = {name: value for name, value in engine.items() if name != "version"}
-        return "+".join(v[:8] if name == "adapter" else v for name, v in told.items())
+        """The engine's part of a signature: ``float32``, or ``bfloat16+4bit``.
+
+        The hash of an adapter is cut to 8 characters.
+        """
+        parts = {k: v for k, v in self._identity["engine"].items() if k != "version"}
+        return "+".join(v[:8] if k == "adapter" else v for k, v in parts.items())
 
     def request(self, prompt: Prompt, repeat: int = 0) -> Request:
-        """The canonical whole request: model and engine by what they are, not by where."""
+        """The canonical whole request, with model and engine by content, not by path."""
         family, body = body_of(self.settings.model, prompt)
-        # Two copies of a model are one model, whatever their folders are called.
+        # Copies of a model in several folders share their answers.
         del body["model"]
         body |= {"max_tokens": self.settings.max_tokens, "temperature": 0}
         return Request(
@@ -162,10 +147,10 @@ class LocalBackend:
         }
 
     def check(self) -> None:
-        """Look whether the model is there, fits, and its engine is installed.
+        """Check that the model is there and fits, and that its engine is installed.
 
         Raises:
-            CheckpointError: it is not, or does not.
+            CheckpointError: one of them does not hold.
         """
         self._find()
 
@@ -188,8 +173,9 @@ class LocalBackend:
     ) -> AsyncGenerator[tuple[K, Answer | Failure], None]:
         """Answer requests, batch by batch, those with the longest prompts first.
 
-        Requests are taken by windows of some thousand: what they share is computed once a window.
-        Once ``stop`` is set, the batch under way is finished. Closing the iterator ends it early.
+        Requests are read in windows of 2,048; the prefixes that they share are computed once a
+        window. Once ``stop`` is set, the current batch is finished. Closing the iterator ends it
+        early.
 
         Raises:
             CheckpointError: as :meth:`check`, or the model cannot be loaded.
@@ -201,9 +187,11 @@ class LocalBackend:
                 if stop is not None and stop.is_set():
                     return
                 keys = [key for key, _ in window]
-                steps = await self._run(self._steps, [request for _, request in window], abandoned)
-                while (done := await self._run(next, steps, None)) is not None:
-                    outcomes = [(keys[index], outcome) for index, outcome in done]
+                batches = await self._run(
+                    self._outcomes, [request for _, request in window], abandoned
+                )
+                while (batch := await self._run(next, batches, None)) is not None:
+                    outcomes = [(keys[index], outcome) for index, outcome in batch]
                     if save is not None and outcomes:
                         await save(outcomes)
                     for item in outcomes:
@@ -215,7 +203,7 @@ class LocalBackend:
 
     async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         if self._worker is None:
-            keep_memory()  # heeded by threads that begin after it
+            keep_memory()  # it holds for threads that start after it
             self._worker = ThreadPoolExecutor(1, thread_name_prefix=self.endpoint)
         return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
 
@@ -226,13 +214,13 @@ class LocalBackend:
             self._loaded = checkpoint, tokenizer, self.open_engine(checkpoint, tokenizer)
         return self._loaded
 
-    def _steps(
+    def _outcomes(
         self, requests: Sequence[Request], abandoned: threading.Event
     ) -> Iterator[list[tuple[int, Answer | Failure]]]:
-        """What comes of requests by their index: first what cannot be asked, then by batches."""
+        """Outcomes by the index of their request: prompts that are too long, then each batch."""
         checkpoint, tokenizer, engine = self._load()
         prompts: dict[int, list[int]] = {}
-        refused: list[tuple[int, Answer | Failure]] = []
+        too_long: list[tuple[int, Answer | Failure]] = []
         for index, request in enumerate(requests):
             body = request.body
             ids = (
@@ -241,32 +229,33 @@ class LocalBackend:
                 else tokenizer.encode(body["prompt"])
             )
             if checkpoint.context and len(ids) + body["max_tokens"] > checkpoint.context:
-                refused.append((index, _too_long(len(ids), body["max_tokens"], checkpoint.context)))
+                failure = _too_long(len(ids), body["max_tokens"], checkpoint.context)
+                too_long.append((index, failure))
             else:
                 prompts[index] = ids
-        yield refused
+        yield too_long
         budgets = {requests[index].body["max_tokens"] for index in prompts}
         for budget in sorted(budgets):
-            chosen = [i for i in prompts if requests[i].body["max_tokens"] == budget]
-            for group in grouping.groups([prompts[i] for i in chosen]):
-                members = [chosen[i] for i in group.members]
-                prefix = self._shared([prompts[i] for i in members], group.prefix)
+            same_budget = [i for i in prompts if requests[i].body["max_tokens"] == budget]
+            for group in grouping.groups([prompts[i] for i in same_budget]):
+                members = [same_budget[i] for i in group.members]
+                prefix = self._prefix_length([prompts[i] for i in members], group.prefix)
                 while members:
                     longest = len(prompts[members[0]]) - prefix
-                    rows = max(1, engine.rows(prefix, longest, budget))
-                    rows = min(rows, self._most_rows or rows)
-                    batch, members = members[:rows], members[rows:]
+                    size = max(1, engine.max_batch_size(prefix, longest, budget))
+                    size = min(size, self._batch_limit or size)
+                    batch, members = members[:size], members[size:]
                     yield self._answer({i: prompts[i] for i in batch}, prefix, requests, abandoned)
 
-    def _shared(self, prompts: Sequence[list[int]], prefix: int) -> int:
-        """How many first tokens to give to the engine as shared, of those that are.
+    def _prefix_length(self, prompts: Sequence[list[int]], prefix: int) -> int:
+        """The length of the prefix to give to the engine; the prompts share ``prefix`` tokens.
 
-        As many as last time where they are the same ones and not far fewer: an engine keeps what
-        it has computed of them.
+        The last prefix is kept where these prompts begin with it and it is not much shorter,
+        because an engine keeps the KV cache of its last prefix.
         """
         last = len(self._last_prefix)
         fits = 0 < last < len(prompts[-1]) and prompts[0][:last] == self._last_prefix
-        if fits and (len(prompts) == 1 or prefix * _NEARLY <= last <= prefix):
+        if fits and (len(prompts) == 1 or prefix * _REUSED_PART <= last <= prefix):
             return last
         self._last_prefix = prompts[0][:prefix] or self._last_prefix
         return prefix
@@ -278,33 +267,35 @@ class LocalBackend:
         requests: Sequence[Request],
         abandoned: threading.Event,
     ) -> list[tuple[int, Answer | Failure]]:
-        """What comes of one batch, halved where it does not fit."""
+        """The outcomes of one batch; one that does not fit the memory is halved."""
         _, tokenizer, engine = self._load()
         rows = list(prompts)
         shared = prompts[rows[0]][:prefix]
         budget = requests[rows[0]].body["max_tokens"]
         started = time.perf_counter()
-        ends = _Ends(tokenizer, [requests[i].identity["until"] for i in rows], abandoned)
+        end = EndOfAnswer(tokenizer, [requests[i].identity["until"] for i in rows], abandoned)
         try:
-            written = engine.generate(shared, [prompts[i][prefix:] for i in rows], budget, ends)
+            generated = engine.generate(shared, [prompts[i][prefix:] for i in rows], budget, end)
         except OutOfMemory as error:
             if len(rows) == 1:
                 return [(rows[0], _too_large(len(prompts[rows[0]]), error))]
-            self._most_rows = len(rows) // 2
+            self._batch_limit = len(rows) // 2
             outcomes: list[tuple[int, Answer | Failure]] = []
             while rows:
-                # The halves of a half that does not fit either are not too large again.
-                half, rows = rows[: self._most_rows], rows[self._most_rows :]
+                # The call below lowers the limit again if a half does not fit either.
+                half, rows = rows[: self._batch_limit], rows[self._batch_limit :]
                 outcomes += self._answer({i: prompts[i] for i in half}, prefix, requests, abandoned)
             return outcomes
         seconds = (time.perf_counter() - started) / len(rows)
         return [
             (i, self._as_answer(len(prompts[i]), row, requests[i], seconds))
-            for i, row in zip(rows, written, strict=True)
+            for i, row in zip(rows, generated, strict=True)
         ]
 
-    def _as_answer(self, read: int, row: Generated, request: Request, seconds: float) -> Answer:
-        """What the store keeps: a response in the shape of OpenAI's. The time is its share."""
+    def _as_answer(
+        self, prompt_tokens: int, row: GeneratedTokens, request: Request, seconds: float
+    ) -> Answer:
+        """The answer for the store: a response in OpenAI's format."""
         _, tokenizer, _ = self._load()
         chat = request.family == "chat.completions"
         text = tokenizer.decode(row.tokens)
@@ -317,12 +308,12 @@ class LocalBackend:
             "system_fingerprint": f"{self.endpoint}-{engine['version']}-{engine['type']}",
             "choices": [choice],
             "usage": {
-                "prompt_tokens": read,
+                "prompt_tokens": prompt_tokens,
                 "completion_tokens": len(row.tokens),
-                "total_tokens": read + len(row.tokens),
+                "total_tokens": prompt_tokens + len(row.tokens),
             },
         }
-        cost = self.price.token_cost(read, len(row.tokens)) if self.price else None
+        cost = self.price.token_cost(prompt_tokens, len(row.tokens)) if self.price else None
         return Answer(json.dumps(response, ensure_ascii=False), seconds, cost)
 
     def reply(self, answer: Answer, *, cached: bool) -> Reply:
@@ -330,7 +321,7 @@ class LocalBackend:
         return read_reply(answer, cached=cached)
 
     async def aclose(self) -> None:
-        """Unload the model; it is loaded again when it is asked again."""
+        """Unload the model; the next request loads it again."""
         if self._worker is not None:
             await self._run(self._unload)
             self._worker.shutdown(wait=False)
@@ -340,43 +331,16 @@ class LocalBackend:
         self._loaded = None
 
 
-class _Ends:
-    """Says of each row of a batch when it is finished: once its last expected list is closed."""
-
-    def __init__(
-        self,
-        tokenizer: TextTokenizer,
-        until: Sequence[Sequence[str]],
-        abandoned: threading.Event,
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._until = until
-        self._abandoned = abandoned
-        self._written: list[list[int]] = [[] for _ in until]
-        # By token, whether a list can end with it: few can, and only then is the text read.
-        self._brackets: dict[int, bool] = {}
-
-    def __call__(self, row: int, token: int) -> bool:
-        written = self._written[row]
-        written.append(token)
-        bracket = self._brackets.get(token)
-        if bracket is None:
-            bracket = self._brackets[token] = "]" in self._tokenizer.decode([token])
-        if bracket and is_complete(self._tokenizer.decode(written), self._until[row]):
-            return True
-        return self._abandoned.is_set()
-
-
-def _too_long(read: int, budget: int, context: int) -> Failure:
+def _too_long(prompt_tokens: int, budget: int, context: int) -> Failure:
     return Failure(
-        f"The prompt has {read:,} tokens and the answer may have {budget:,}, but the model's "
-        f"context is {context:,}. Lower max_tokens, or use a model with a longer context.",
+        f"The prompt has {prompt_tokens:,} tokens and the answer may have {budget:,}, but the "
+        f"model's context is {context:,}. Lower max_tokens, or use a model with a longer context.",
         too_long=True,
     )
 
 
-def _too_large(read: int, error: Exception) -> Failure:
+def _too_large(prompt_tokens: int, error: Exception) -> Failure:
     return Failure(
-        f"A prompt of {read:,} tokens alone does not fit the memory beside the model ({error}). "
-        f"Use a smaller type or a larger machine."
+        f"A prompt of {prompt_tokens:,} tokens alone does not fit the memory beside the model "
+        f"({error}). Use a smaller type or a larger machine."
     )

@@ -1,8 +1,9 @@
-"""The light engine for models on this machine: CTranslate2, without torch at run time.
+"""The light local engine: CTranslate2, which needs no torch at run time.
 
-Facts about ``generate_batch`` that this rests on (https://opennmt.net/CTranslate2, 4.8; held by
-tests): ``max_length`` counts answer tokens; the callback is told answer tokens only, the end token
-among them; the state after a static prompt is kept by the model for good, for each of them.
+This relies on three facts about ``generate_batch`` (https://opennmt.net/CTranslate2, 4.8), which
+tests hold: ``max_length`` counts answer tokens; the callback gets answer tokens only, the
+end-of-sequence token among them; the model keeps the KV cache of every static prompt until it is
+unloaded.
 """
 
 from __future__ import annotations
@@ -12,31 +13,26 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 from harness.errors import CheckpointError
-from harness.local.backend import (
-    Done,
-    Engine,
-    Generated,
-    LocalBackend,
-    LocalSettings,
-    OutOfMemory,
-)
+from harness.local.backend import LocalBackend, LocalSettings
 from harness.local.checkpoints import Checkpoint, TextTokenizer, exact_type, pick_device
 from harness.local.checkpoints.devices import ComputeType, gpu_of
 from harness.local.checkpoints.memory import weights
 from harness.local.checkpoints.vocabulary import read_vocabulary
 from harness.local.ctranslate2_models import CTranslate2Model, is_out_of_memory
+from harness.local.engine import Engine, GeneratedTokens, OutOfMemory, StopCondition
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-# More rows are slower on CPUs: each has a copy of the shared beginning, read at every step.
-_ROWS_ON_CPU = 8
-_MOST_ROWS_ON_GPU = 64
-# Of what a GPU has beside the weights, the part that a batch's keys and values may take.
-_KEYS_AND_VALUES = 0.5
-_MOST_STATIC_PROMPTS = 4
+# Larger batches are slower on CPUs: each prompt has a copy of the prefix's KV cache, which is read
+# at every decoding step.
+_CPU_BATCH_SIZE = 8
+_MAX_GPU_BATCH_SIZE = 64
+# The part of a GPU's memory beside the weights that the KV cache of a batch may take.
+_KV_CACHE_SHARE = 0.5
+_MAX_STATIC_PROMPTS = 4
 
 
 class CTranslate2Settings(LocalSettings):
-    """The keys of ``backend = "ctranslate2"``, those of all local backends and one more.
+    """The keys of ``backend = "ctranslate2"``: those of all local backends and one more.
 
     ``compute_type``: ``auto`` is exact, float32 on a CPU and bfloat16 on a GPU (float16 before
     Ampere). The int8 types are smaller and faster and change outputs.
@@ -48,14 +44,14 @@ class CTranslate2Settings(LocalSettings):
 
 
 class CTranslate2Backend(LocalBackend):
-    """A causal model on CTranslate2; one of the transformers layout is converted once."""
+    """A causal model on CTranslate2. A checkpoint of transformers' layout is converted once."""
 
     endpoint = "ctranslate2"
     settings: CTranslate2Settings
 
     def engine_identity(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """The major version and the type that is computed in."""
-        kind: str = self.settings.compute_type
+        """The major version and the type that the engine computes in."""
+        compute_type: str = self.settings.compute_type
         try:
             major = version("ctranslate2").partition(".")[0]
         except PackageNotFoundError:
@@ -63,11 +59,10 @@ class CTranslate2Backend(LocalBackend):
                 "CTranslate2 is not installed. Install it (pip install ctranslate2), or use "
                 'backend = "transformers".'
             ) from None
-        # A type that is named needs no look at the machine: answers made on a GPU can be read,
-        # and run again from the store, without one.
-        if kind == "auto":
-            kind = exact_type(pick_device(self.settings.device))
-        return {"version": major, "type": kind}
+        # With a type other than auto, the answers of a GPU can be looked up without one.
+        if compute_type == "auto":
+            compute_type = exact_type(pick_device(self.settings.device))
+        return {"version": major, "type": compute_type}
 
     def require(self, checkpoint: Checkpoint) -> None:
         """Check that the engine is installed and the model fits the machine."""
@@ -77,7 +72,7 @@ class CTranslate2Backend(LocalBackend):
         )
 
     def open_engine(self, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> Engine:
-        """Load the model; one of the transformers layout is converted before, once."""
+        """Load the model. The first time, a checkpoint of transformers' layout is converted."""
         return CTranslate2Engine(self._model(checkpoint), tokenizer, self.settings.batch_tokens)
 
     def _model(self, checkpoint: Checkpoint) -> CTranslate2Model:
@@ -91,8 +86,8 @@ class CTranslate2Engine:
 
     Args:
         model: what is loaded.
-        tokenizer: says which tokens end an answer.
-        batch_tokens: bounds rows times tokens of a batch, in place of the memory.
+        tokenizer: knows the end-of-sequence tokens.
+        batch_tokens: bounds a batch, prompts times tokens, in place of the memory.
     """
 
     def __init__(
@@ -101,38 +96,42 @@ class CTranslate2Engine:
         self._tokens = read_vocabulary(model.folder, tokenizer)
         self._ends = sorted(tokenizer.ends)
         self._batch_tokens = batch_tokens
-        self._room = _rows_times_tokens(model)
-        self._static: set[tuple[int, ...]] = set()
+        self._kv_cache_tokens = _kv_cache_tokens(model)
+        self._static_prompts: set[tuple[int, ...]] = set()
         self._model = model.open()
 
-    def rows(self, prefix: int, tail: int, max_tokens: int) -> int:
-        """How many rows fit one batch. Each row has a copy of the prefix's keys and values."""
+    def max_batch_size(self, prefix: int, tail: int, max_tokens: int) -> int:
+        """How many prompts fit one batch. Each has a copy of the prefix's KV cache."""
         if self._batch_tokens is not None:
             return self._batch_tokens // (tail + max_tokens)
-        if self._room is None:
-            return _ROWS_ON_CPU
-        return min(_MOST_ROWS_ON_GPU, self._room // (prefix + tail + max_tokens))
+        if self._kv_cache_tokens is None:  # on a CPU
+            return _CPU_BATCH_SIZE
+        return min(_MAX_GPU_BATCH_SIZE, self._kv_cache_tokens // (prefix + tail + max_tokens))
 
     def generate(
-        self, prefix: Sequence[int], tails: Sequence[Sequence[int]], max_tokens: int, done: Done
-    ) -> list[Generated]:
-        """Continue prompts greedily, as :class:`~harness.local.backend.Engine` says.
+        self,
+        prefix: Sequence[int],
+        tails: Sequence[Sequence[int]],
+        max_tokens: int,
+        stop_condition: StopCondition,
+    ) -> list[GeneratedTokens]:
+        """Decode a batch greedily, as :class:`~harness.local.engine.Engine` says.
 
-        The engine returns prompts with answers where a prompt is but one token long, so such
-        tails take a token of the prefix; without a prefix they are asked alone.
+        CTranslate2 returns the prompts with the answers if a prompt has one token only. Such
+        tails therefore take a token of the prefix; without a prefix, each prompt is a batch.
         """
         if min(map(len, tails)) == 1 and len(tails) > 1:
             if not prefix:
-                return self._apart(tails, max_tokens, done)
+                return self._one_by_one(tails, max_tokens, stop_condition)
             tails = [[prefix[-1], *tail] for tail in tails]
             prefix = prefix[:-1]
-        self._forget_static(tuple(prefix))
+        self._limit_static_prompts(tuple(prefix))
         ends = set(self._ends)
-        stopped: set[int] = set()
+        stopped_rows: set[int] = set()
 
         def step(result: Any) -> bool:
-            if result.token_id in ends or done(result.batch_id, result.token_id):
-                stopped.add(result.batch_id)
+            if result.token_id in ends or stop_condition(result.batch_id, result.token_id):
+                stopped_rows.add(result.batch_id)
                 return True
             return False
 
@@ -152,40 +151,50 @@ class CTranslate2Engine:
                 raise OutOfMemory(str(error)) from None
             raise
         return [
-            Generated(list(result.sequences_ids[0]), "stop" if row in stopped else "length")
+            GeneratedTokens(
+                list(result.sequences_ids[0]), "stop" if row in stopped_rows else "length"
+            )
             for row, result in enumerate(results)
         ]
 
-    def _apart(
-        self, prompts: Sequence[Sequence[int]], max_tokens: int, done: Done
-    ) -> list[Generated]:
-        """Prompts one by one, where one of them is a single token."""
-        return [
-            self.generate([], [prompt], max_tokens, lambda _, token, row=row: done(row, token))[0]  # type: ignore[misc]
-            for row, prompt in enumerate(prompts)
-        ]
+    def _one_by_one(
+        self, prompts: Sequence[Sequence[int]], max_tokens: int, stop_condition: StopCondition
+    ) -> list[GeneratedTokens]:
+        """Each prompt as a batch of its own."""
 
-    def _forget_static(self, prefix: tuple[int, ...]) -> None:
-        """Load the model anew before it keeps too many static prompts (of a 7B, 0.5 GB each)."""
-        if prefix and prefix not in self._static:
-            if len(self._static) == _MOST_STATIC_PROMPTS:
+        def answer(row: int, prompt: Sequence[int]) -> GeneratedTokens:
+            # The engine calls its only row 0.
+            (tokens,) = self.generate(
+                [], [prompt], max_tokens, lambda _, token: stop_condition(row, token)
+            )
+            return tokens
+
+        return [answer(row, prompt) for row, prompt in enumerate(prompts)]
+
+    def _limit_static_prompts(self, prefix: tuple[int, ...]) -> None:
+        """Reload the model before it holds more static prompts than allowed.
+
+        A static prompt of a 7B model takes 0.5 GB.
+        """
+        if prefix and prefix not in self._static_prompts:
+            if len(self._static_prompts) == _MAX_STATIC_PROMPTS:
                 self._model.unload_model()
                 self._model.load_model()
-                self._static.clear()
-            self._static.add(prefix)
+                self._static_prompts.clear()
+            self._static_prompts.add(prefix)
 
 
-def _rows_times_tokens(model: CTranslate2Model) -> int | None:
-    """How many tokens the KV cache of all rows together can hold; ``None`` on a CPU."""
+def _kv_cache_tokens(model: CTranslate2Model) -> int | None:
+    """The tokens of all prompts of a batch that a GPU's memory holds; ``None`` on a CPU."""
     if model.device == "cpu":
         return None
     config = model.checkpoint.config
     heads = config.get("num_key_value_heads") or config.get("num_attention_heads")
     layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
     if not (heads and layers and width):
-        return _ROWS_ON_CPU * 2048  # a converted folder does not say
+        return _CPU_BATCH_SIZE * 2048  # a converted folder does not say
     head = config.get("head_dim") or width // config["num_attention_heads"]
     size = 4 if model.compute_type.endswith("float32") else 2
     weight_bytes = weights(model.checkpoint) * _BYTES.get(model.compute_type, 1)
     free = gpu_of(model.device).memory - weight_bytes
-    return int(free * _KEYS_AND_VALUES / (2 * layers * heads * head * size))
+    return int(free * _KV_CACHE_SHARE / (2 * layers * heads * head * size))

@@ -1,8 +1,9 @@
-"""Greedy generation over a loaded transformers model: the fast way, and the plain one.
+"""Greedy decoding with a loaded transformers model: with prefix sharing, or without.
 
-Both write the same tokens. The fast way computes what prompts share once
-(:mod:`harness.local.shared_prefix`); a model that it does not hold for, found out by trying, and
-a batch beyond a model's sliding window are generated plainly, by transformers' own loop.
+Both write the same tokens. Prefix sharing computes the KV cache of a prefix once for all prompts
+(:mod:`harness.local.shared_prefix`). Two cases go through transformers' own ``generate``: models
+whose logits prefix sharing does not reproduce, which a probe finds out, and batches longer than a
+model's sliding window.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from harness.local import shared_prefix
-from harness.local.backend import Done, Generated, OutOfMemory
-from harness.local.shared_prefix import Prefix, Rows
+from harness.local.engine import GeneratedTokens, OutOfMemory, StopCondition
+from harness.local.shared_prefix import BatchCache, PrefixCache
 
 T = TypeVar("T")
-# Tried on a model before the fast way is trusted: ids, and the mean difference that is allowed, as
-# a part of the logits' own spread. Rounding is at 1e-6 (float32) and 1e-2 (16 bits).
-_PROBE_PREFIX, _TAILS = (5, 9, 4, 7, 6, 3), ((8, 3), (4, 4, 9, 5, 7))
-_ALLOWED, _ALLOWED_16_BITS = 1e-3, 0.08
-_NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
-# Rotary frequencies that depend on how long a batch is.
-_CHANGING_ROPES = {"dynamic", "longrope"}
+# The token ids of the probe.
+_PROBE_PREFIX, _PROBE_TAILS = (5, 9, 4, 7, 6, 3), ((8, 3), (4, 4, 9, 5, 7))
+# The mean difference of logits that the probe allows, divided by their standard deviation.
+# Rounding alone gives 1e-6 in float32 and 1e-2 in 16 bits.
+_TOLERANCE, _TOLERANCE_16_BITS = 1e-3, 0.08
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
+# The kinds of rotary embedding whose frequencies depend on the length of a batch.
+_LENGTH_DEPENDENT_ROPES = {"dynamic", "longrope"}
 
 
 class Generator:
@@ -33,21 +35,21 @@ class Generator:
 
     Args:
         model: a causal language model of transformers, in evaluation mode.
-        ends: the ids that end an answer.
+        ends: the end-of-sequence ids.
     """
 
     def __init__(self, model: Any, ends: Iterable[int]) -> None:
         self._model = model
         self._ends = frozenset(ends)
-        # Penalties that a folder proposes for sampling have no place in greedy search.
+        # A folder may propose penalties for sampling; greedy decoding has none.
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-        self._plain_name = model.config._attn_implementation
-        self._prefix: tuple[tuple[int, ...], Prefix] | None = None
+        self._own_attention = model.config._attn_implementation
+        self._prefix: tuple[tuple[int, ...], PrefixCache] | None = None
         self._window: int | None = None
-        self._shares = self._try()
+        self._shares = self._probe()
 
-    def fast(self, longest: int) -> bool:
-        """Whether rows of at most ``longest`` tokens, prompt and answer, go the fast way."""
+    def shares_prefix(self, longest: int) -> bool:
+        """Whether a batch whose longest row has ``longest`` tokens in all shares its prefix."""
         return self._shares and (self._window is None or longest <= self._window)
 
     @property
@@ -56,28 +58,36 @@ class Generator:
         return {p.device.index for p in self._model.parameters() if p.device.type == "cuda"}
 
     def generate(
-        self, prefix: Sequence[int], tails: Sequence[Sequence[int]], max_tokens: int, done: Done
-    ) -> list[Generated]:
-        """Continue prompts, as :class:`~harness.local.backend.Engine` says."""
-        fast = self.fast(len(prefix) + max(map(len, tails)) + max_tokens)
-        work = self._share if fast else self._plain
+        self,
+        prefix: Sequence[int],
+        tails: Sequence[Sequence[int]],
+        max_tokens: int,
+        stop_condition: StopCondition,
+    ) -> list[GeneratedTokens]:
+        """Decode a batch greedily, as :class:`~harness.local.engine.Engine` says."""
+        shares = self.shares_prefix(len(prefix) + max(map(len, tails)) + max_tokens)
+        decode = self._with_shared_prefix if shares else self._without_sharing
         with torch.inference_mode():
-            written, failure = _attempt(lambda: work(prefix, tails, max_tokens, done))
-        if written is None:
-            # Out of the handler: an exception that is being handled keeps its tensors alive.
+            answers, failure = _attempt(lambda: decode(prefix, tails, max_tokens, stop_condition))
+        if answers is None:
+            # Not in an exception handler, because a handled exception keeps its tensors alive.
             self._prefix = None
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             raise OutOfMemory(failure)
-        return written
+        return answers
 
-    def _share(
-        self, prefix: Sequence[int], tails: Sequence[Sequence[int]], max_tokens: int, done: Done
-    ) -> list[Generated]:
+    def _with_shared_prefix(
+        self,
+        prefix: Sequence[int],
+        tails: Sequence[Sequence[int]],
+        max_tokens: int,
+        stop_condition: StopCondition,
+    ) -> list[GeneratedTokens]:
         rows, logits = self._start(prefix, tails)
         written: list[list[int]] = [[] for _ in tails]
         stopped = [False] * len(tails)
-        # Which row is at which place of the batch.
+        # The row at each place of the batch; finished rows leave it.
         live = list(range(len(tails)))
         for step in range(1, max_tokens + 1):
             tokens: list[int] = logits.argmax(-1).tolist()
@@ -86,8 +96,8 @@ class Generator:
                     stopped[row] = True
                 else:
                     written[row].append(token)
-                    stopped[row] = done(row, token)
-            kept, moves = _closed_up([not stopped[row] for row in live])
+                    stopped[row] = stop_condition(row, token)
+            kept, moves = _compaction([not stopped[row] for row in live])
             if not kept or step == max_tokens:
                 break
             rows.drop(moves, kept)
@@ -97,20 +107,22 @@ class Generator:
             logits = self._forward(tokens, rows.positions(), rows)
             rows.advance()
         return [
-            Generated(tokens, "stop" if ended else "length")
+            GeneratedTokens(tokens, "stop" if ended else "length")
             for tokens, ended in zip(written, stopped, strict=True)
         ]
 
-    def _start(self, prefix: Sequence[int], tails: Sequence[Sequence[int]]) -> tuple[Rows, Tensor]:
-        """Read prompts; the state after them, and the logits (rows, vocabulary)."""
-        self._attend_by(shared_prefix.NAME)
+    def _start(
+        self, prefix: Sequence[int], tails: Sequence[Sequence[int]]
+    ) -> tuple[BatchCache, Tensor]:
+        """Prefill: the KV cache of the prompts, and their last logits (rows, vocabulary)."""
+        self._set_attention(shared_prefix.NAME)
         if self._prefix is None or self._prefix[0] != tuple(prefix):
-            self._prefix = None  # two would be held at once
-            read = Prefix(len(prefix))
+            self._prefix = None  # frees its KV cache before the next one is computed
+            state = PrefixCache(len(prefix))
             if prefix:
-                self._forward(prefix, range(len(prefix)), read, [len(prefix) - 1])
-            self._prefix = tuple(prefix), read
-        rows = Rows(self._prefix[1], [len(tail) for tail in tails], self._model.device)
+                self._forward(prefix, range(len(prefix)), state, [len(prefix) - 1])
+            self._prefix = tuple(prefix), state
+        rows = BatchCache(self._prefix[1], [len(tail) for tail in tails], self._model.device)
         packed = [token for tail in tails for token in tail]
         logits = self._forward(packed, rows.positions(), rows, rows.lasts())
         rows.advance()
@@ -120,10 +132,10 @@ class Generator:
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
-        state: Prefix | Rows,
+        state: PrefixCache | BatchCache,
         keep: Sequence[int] | None = None,
     ) -> Tensor:
-        """The logits (tokens, vocabulary) of packed tokens, or of those at ``keep`` only."""
+        """The logits (tokens, vocabulary) of packed tokens, or only of those at ``keep``."""
         device = self._model.device
         logits: Tensor = self._model(
             input_ids=torch.tensor([list(tokens)], device=device),
@@ -134,10 +146,14 @@ class Generator:
         ).logits
         return logits[0]
 
-    def _plain(
-        self, prefix: Sequence[int], tails: Sequence[Sequence[int]], max_tokens: int, done: Done
-    ) -> list[Generated]:
-        self._attend_by(self._plain_name)
+    def _without_sharing(
+        self,
+        prefix: Sequence[int],
+        tails: Sequence[Sequence[int]],
+        max_tokens: int,
+        stop_condition: StopCondition,
+    ) -> list[GeneratedTokens]:
+        self._set_attention(self._own_attention)
         device = self._model.device
         prompts = [[*prefix, *tail] for tail in tails]
         width = max(map(len, prompts))
@@ -153,7 +169,7 @@ class Generator:
                     stopped[row] = True
                 else:
                     written[row].append(token)
-                    stopped[row] = done(row, token)
+                    stopped[row] = stop_condition(row, token)
             return torch.tensor(stopped, device=ids.device)
 
         self._model.generate(
@@ -173,25 +189,27 @@ class Generator:
             stopping_criteria=[criterion],
         )
         return [
-            Generated(tokens, "stop" if ended else "length")
+            GeneratedTokens(tokens, "stop" if ended else "length")
             for tokens, ended in zip(written, stopped, strict=True)
         ]
 
-    def _attend_by(self, name: str) -> None:
+    def _set_attention(self, name: str) -> None:
         if self._model.config._attn_implementation != name:
             self._model.set_attn_implementation(name)
 
-    def _try(self) -> bool:
-        """Whether the fast way gives this model's own logits, tried on a few tokens."""
+    def _probe(self) -> bool:
+        """Whether prefix sharing gives this model's own logits, tried on a few tokens."""
         config = self._model.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ())
         if (
             not self._model._supports_attention_backend
             or kinds - {"full_attention", "sliding_attention"}
-            or _ropes(getattr(config, "rope_parameters", None)) & _CHANGING_ROPES
+            or _ropes(getattr(config, "rope_parameters", None)) & _LENGTH_DEPENDENT_ROPES
         ):
             return False
-        prefix, *tails = [[i % config.vocab_size for i in ids] for ids in (_PROBE_PREFIX, *_TAILS)]
+        prefix, *tails = [
+            [i % config.vocab_size for i in ids] for ids in (_PROBE_PREFIX, *_PROBE_TAILS)
+        ]
         shared_prefix.register()
         with torch.inference_mode():
             own = torch.stack([self._own_logits([*prefix, *tail, 1]) for tail in tails], 1)
@@ -202,24 +220,24 @@ class Generator:
                 return False
             finally:
                 self._prefix = None
-        # A layer names its window to the attention, or only its mask heeds it.
-        named = getattr(config, "sliding_window", None)
-        windows = rows.windows | ({named} if named and kinds != {"full_attention"} else set())
+        # Some layers pass their window to the attention; in others only the mask follows it.
+        window = getattr(config, "sliding_window", None)
+        windows = rows.windows | ({window} if window and kinds != {"full_attention"} else set())
         self._window = min(windows, default=None)
-        allowed = _ALLOWED if own.dtype == torch.float32 else _ALLOWED_16_BITS
+        tolerance = _TOLERANCE if own.dtype == torch.float32 else _TOLERANCE_16_BITS
         difference = torch.stack([after_tails, step]).float() - own.float()
-        return bool(difference.abs().mean() <= allowed * own.float().std())
+        return bool(difference.abs().mean() <= tolerance * own.float().std())
 
     def _own_logits(self, tokens: list[int]) -> Tensor:
-        """The model's own logits of the last two of some tokens: (2, vocabulary)."""
-        self._attend_by(self._plain_name)
+        """The logits of the last two tokens by the model's own attention: (2, vocabulary)."""
+        self._set_attention(self._own_attention)
         ids = torch.tensor([tokens], device=self._model.device)
         logits: Tensor = self._model(input_ids=ids, use_cache=False).logits
         return logits[0, -2:]
 
 
-def _closed_up(living: Sequence[bool]) -> tuple[int, list[tuple[int, int]]]:
-    """How many rows live, and which of the last ones (from, to) fill the places of the others."""
+def _compaction(living: Sequence[bool]) -> tuple[int, list[tuple[int, int]]]:
+    """How many rows are live, and the moves (from, to) of the last ones into free places."""
     kept = sum(living)
     free = [place for place in range(kept) if not living[place]]
     last = [place for place in range(kept, len(living)) if living[place]]
@@ -227,21 +245,21 @@ def _closed_up(living: Sequence[bool]) -> tuple[int, list[tuple[int, int]]]:
 
 
 def _ropes(parameters: Any) -> set[str]:
-    """The kinds of rotary positions that a configuration names, of all kinds of layers."""
+    """The kinds of rotary embedding in a configuration, for all kinds of layers."""
     if not isinstance(parameters, Mapping):
         return set()
     nested = [value for value in parameters.values() if isinstance(value, Mapping)]
-    return {str(found.get("rope_type")) for found in (parameters, *nested)}
+    return {str(table.get("rope_type")) for table in (parameters, *nested)}
 
 
 def _attempt(work: Callable[[], T]) -> tuple[T | None, str]:
-    """What some work gives, or nothing and how the memory ran out."""
+    """The result of some work, or ``None`` and the message if it ran out of memory."""
     try:
         return work(), ""
     except MemoryError as error:
         return None, str(error)
     except RuntimeError as error:
-        said = str(error).splitlines()[0] if str(error) else ""
-        if any(words in said.lower() for words in _NO_MEMORY):
-            return None, said
+        message = str(error).splitlines()[0] if str(error) else ""
+        if any(words in message.lower() for words in _OUT_OF_MEMORY):
+            return None, message
         raise

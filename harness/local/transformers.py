@@ -1,4 +1,4 @@
-"""Models on this machine by transformers and torch: any causal language model, on CPU or GPU.
+"""The local engine for all causal language models: transformers and torch, on CPU or GPU.
 
 Torch is imported when a model is loaded, not before.
 """
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from harness.errors import CheckpointError
-from harness.local.backend import Done, Engine, Generated, LocalBackend, LocalSettings
+from harness.local.backend import LocalBackend, LocalSettings
 from harness.local.checkpoints import (
     Checkpoint,
     TextTokenizer,
@@ -25,20 +25,21 @@ from harness.local.checkpoints import (
 )
 from harness.local.checkpoints.devices import exact_type, gpus
 from harness.local.checkpoints.memory import available
+from harness.local.engine import Engine, GeneratedTokens, StopCondition
 
 _INSTALL = 'pip install "transfusion-harness[torch]"'
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "4bit": 0.5}
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
-# A CPU computes no faster with more rows; a batch is what a crash loses.
-_MOST_ROWS_ON_CPU, _MOST_ROWS_ON_GPU = 32, 192
-# Without a shared beginning each row has a whole prompt.
-_MOST_ROWS_PLAIN = 8
-# Of what is free beside the weights, the part that a batch may take by the estimate.
-_ROOM = 0.6
+# Larger batches are no faster on a CPU, and a crash loses a batch.
+_MAX_CPU_BATCH_SIZE, _MAX_GPU_BATCH_SIZE = 32, 192
+# Without prefix sharing the KV cache holds every prompt whole.
+_MAX_UNSHARED_BATCH_SIZE = 8
+# The part of the free memory that the estimate of a batch may take.
+_FREE_MEMORY_SHARE = 0.6
 
 
 class TransformersSettings(LocalSettings):
-    """The keys of ``backend = "transformers"``, those of all local backends and three more.
+    """The keys of ``backend = "transformers"``: those of all local backends and three more.
 
     ``dtype``: ``auto`` is float32 on a CPU and bfloat16 on a GPU (float16 before Ampere).
     ``quantization`` (``8bit``, ``4bit``) takes bitsandbytes and changes outputs. ``adapter`` is
@@ -53,7 +54,7 @@ class TransformersSettings(LocalSettings):
     adapter: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
-    def _possible(self) -> TransformersSettings:
+    def _refuse_adapter_with_quantization(self) -> TransformersSettings:
         if self.adapter is not None and self.quantization is not None:
             raise ValueError(
                 "adapter and quantization do not go together: merging into rounded weights "
@@ -69,25 +70,25 @@ class TransformersBackend(LocalBackend):
     settings: TransformersSettings
 
     def engine_identity(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """The major version, the type, and what was done to the weights."""
+        """The major version, the type, and the quantization and adapter of the weights."""
         self._need("transformers")
         settings = self.settings
         kind: str = settings.dtype
         if kind == "auto":
             kind = exact_type(pick_device(settings.device))
-        found: dict[str, Any] = {
+        engine: dict[str, Any] = {
             "version": version("transformers").partition(".")[0],
             "type": kind,
         }
         if settings.quantization is not None:
-            found["quantization"] = settings.quantization
+            engine["quantization"] = settings.quantization
         if settings.adapter is not None:
             files = _adapter_files(settings.adapter)
-            found["adapter"] = identity.of_weights(Path(settings.adapter), files, {})
-        return found
+            engine["adapter"] = identity.of_weights(Path(settings.adapter), files, {})
+        return engine
 
     def require(self, checkpoint: Checkpoint) -> None:
-        """Look whether what is needed is installed and the model fits the machine."""
+        """Check that the packages are installed and the model fits the machine."""
         self._need("torch")
         settings = self.settings
         if checkpoint.converted:
@@ -115,7 +116,7 @@ class TransformersBackend(LocalBackend):
         )
 
     def open_engine(self, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> Engine:
-        """Load the model and find out whether the fast way holds for it."""
+        """Load the model and try whether prefix sharing gives its own logits."""
         kind = self.engine_identity(checkpoint)["type"]
         model = _load(checkpoint, self.settings, kind)
         return TransformersEngine(model, tokenizer, self.settings.batch_tokens)
@@ -137,8 +138,8 @@ class TransformersEngine:
 
     Args:
         model: a causal language model of transformers, in evaluation mode.
-        tokenizer: says which tokens end an answer.
-        batch_tokens: bounds rows times tokens, in place of the memory.
+        tokenizer: knows the end-of-sequence tokens.
+        batch_tokens: bounds a batch, prompts times tokens, in place of the memory.
     """
 
     def __init__(
@@ -153,30 +154,41 @@ class TransformersEngine:
         size = model.dtype.itemsize
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        self._kept_bytes = 2 * config.num_hidden_layers * heads * head * size
-        # Of one layer's work on a token: the widest products, and those around them.
+        self._kv_cache_bytes = 2 * config.num_hidden_layers * heads * head * size
+        # The activations of one layer for a token: the widest products, and those around them.
         wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-        self._read_bytes = size * (3 * wide + 12 * config.hidden_size)
-        self._write_bytes = 8 * config.vocab_size
+        self._prefill_bytes = size * (3 * wide + 12 * config.hidden_size)
+        self._decoding_bytes = 8 * config.vocab_size
 
     def generate(
-        self, prefix: Sequence[int], tails: Sequence[Sequence[int]], max_tokens: int, done: Done
-    ) -> list[Generated]:
-        """Continue prompts greedily, as :class:`~harness.local.backend.Engine` says."""
-        return self.generator.generate(prefix, tails, max_tokens, done)
+        self,
+        prefix: Sequence[int],
+        tails: Sequence[Sequence[int]],
+        max_tokens: int,
+        stop_condition: StopCondition,
+    ) -> list[GeneratedTokens]:
+        """Decode a batch greedily, as :class:`~harness.local.engine.Engine` says."""
+        return self.generator.generate(prefix, tails, max_tokens, stop_condition)
 
-    def rows(self, prefix: int, tail: int, max_tokens: int) -> int:
-        """How many rows fit one batch, by an estimate of what each takes."""
+    def max_batch_size(self, prefix: int, tail: int, max_tokens: int) -> int:
+        """How many prompts fit one batch, by an estimate of the memory that each takes."""
         if self._batch_tokens is not None:
             return self._batch_tokens // (tail + max_tokens)
-        fast = self.generator.fast(prefix + tail + max_tokens)
-        own = tail if fast else prefix + tail
-        row = (own + max_tokens) * self._kept_bytes + own * self._read_bytes + self._write_bytes
-        most = _MOST_ROWS_ON_CPU if self._device.type == "cpu" else _MOST_ROWS_ON_GPU
-        return min(most if fast else _MOST_ROWS_PLAIN, int(self._free() * _ROOM / row))
+        shares = self.generator.shares_prefix(prefix + tail + max_tokens)
+        own = tail if shares else prefix + tail
+        row = (
+            (own + max_tokens) * self._kv_cache_bytes
+            + own * self._prefill_bytes
+            + self._decoding_bytes
+        )
+        most = _MAX_CPU_BATCH_SIZE if self._device.type == "cpu" else _MAX_GPU_BATCH_SIZE
+        return min(
+            most if shares else _MAX_UNSHARED_BATCH_SIZE,
+            int(self._free() * _FREE_MEMORY_SHARE / row),
+        )
 
     def _free(self) -> float:
-        """Bytes that a batch could take, of the least of the devices that hold the model."""
+        """The free bytes of memory, on the fullest of the devices that hold the model."""
         if self._device.type == "cpu":
             free = available()
             return float("inf") if free is None else free
@@ -239,9 +251,9 @@ def _load(checkpoint: Checkpoint, settings: TransformersSettings, kind: str) -> 
         if settings.adapter is not None:
             model = _merged(model, settings.adapter)
     except Exception as error:  # some hundred architectures raise anything
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
-            f"Model '{checkpoint.name}' cannot be loaded from {checkpoint.folder}: {said[0]}"
+            f"Model '{checkpoint.name}' cannot be loaded from {checkpoint.folder}: {lines[0]}"
         ) from None
     finally:
         if bars:

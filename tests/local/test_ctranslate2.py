@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from harness.errors import CheckpointError
-from harness.local.backend import Engine, LocalBackend, OutOfMemory
+from harness.local.backend import LocalBackend
 from harness.local.checkpoints import TextTokenizer, find_checkpoint, load_tokenizer
 from harness.local.ctranslate2 import CTranslate2Backend
+from harness.local.engine import Engine, OutOfMemory
 from harness.models import open_backend, settings_for
 from harness.records import Answer, Failure, Prompt, Reply
 from harness.store import request_key

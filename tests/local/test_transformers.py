@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from harness.errors import CheckpointError, ExperimentError
-from harness.local.backend import OutOfMemory
 from harness.local.checkpoints import find_checkpoint, load_tokenizer
+from harness.local.engine import OutOfMemory
 from harness.local.transformers import TransformersBackend
 from harness.models import open_backend, settings_for
 from harness.records import Answer, Failure, Prompt, Reply
@@ -130,7 +130,7 @@ def test_llama_writes_what_the_plain_loop_writes(lengths: tuple[int, ...], prefi
     (shared,), tails = _tokens(prefix, seed=3), _tokens(*lengths)
     generator = _generator(model)
     written = generator.generate(shared, tails, 70, _never)
-    assert generator.fast(1000)
+    assert generator.shares_prefix(1000)
     expected = _plain(model, [shared + tail for tail in tails], 70)
     assert [row.tokens for row in written] == expected
     for row in written:
@@ -141,7 +141,7 @@ def test_llama_writes_what_the_plain_loop_writes(lengths: tuple[int, ...], prefi
 def test_other_architectures_go_the_same_way(kind: str, more: dict[str, Any]) -> None:
     model = _model(kind, **more)
     generator = _generator(model)
-    assert generator.fast(1000)
+    assert generator.shares_prefix(1000)
     (shared,), tails = _tokens(30), _tokens(*_LENGTHS["ragged"])
     written = generator.generate(shared, tails, _TOKENS, _never)
     expected = _plain(model, [shared + tail for tail in tails], _TOKENS)
@@ -163,7 +163,7 @@ def test_what_the_fast_way_does_not_hold_for_goes_the_plain_way(
 ) -> None:
     model = _model(kind, **more)
     generator = _generator(model)
-    assert not generator.fast(1)
+    assert not generator.shares_prefix(1)
     (shared,), tails = _tokens(30), _tokens(7, 3, 20, 1)
     written = generator.generate(shared, tails, _TOKENS, _never)
     prompts = [shared + tail for tail in tails]
@@ -180,8 +180,8 @@ def test_a_sliding_window_is_heeded() -> None:
     """Within the window the fast way holds; beyond it the plain loop takes over."""
     model = _model("Mistral", sliding_window=48)
     generator = _generator(model)
-    assert generator.fast(48)
-    assert not generator.fast(49)
+    assert generator.shares_prefix(48)
+    assert not generator.shares_prefix(49)
     for size in (10, 60):
         (shared,), tails = _tokens(size), _tokens(7, 3, 9)
         written = generator.generate(shared, tails, _TOKENS, _never)
@@ -201,10 +201,10 @@ def test_a_mask_that_passes_the_fast_way_by_is_found_out() -> None:
                 more["attention_mask"] = (ones.triu(-3) - 1)[None, None] * 1e9
             return super().forward(input_ids, **more)
 
-    assert _generator(_model("Llama")).fast(1)
+    assert _generator(_model("Llama")).shares_prefix(1)
     model = _model("Llama")
     model.__class__ = Forgetful
-    assert not _generator(model).fast(1)
+    assert not _generator(model).shares_prefix(1)
 
 
 def test_rows_end_by_themselves_and_the_others_go_on() -> None:
@@ -288,9 +288,9 @@ def test_memory_that_runs_out_is_said_and_freed() -> None:
     # Nothing keeps the tensors of the batch alive: no frame, no exception behind this one.
     assert caught.value.__context__ is None
     gc.collect()
-    from harness.local.shared_prefix import Rows
+    from harness.local.shared_prefix import BatchCache
 
-    assert not any(type(kept) is Rows for kept in gc.get_objects())
+    assert not any(type(kept) is BatchCache for kept in gc.get_objects())
     assert [row.tokens for row in generator.generate(shared, tails, 5, _never)] == expected
 
 

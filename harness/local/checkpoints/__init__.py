@@ -1,7 +1,7 @@
 """Local models on disk: found, checked, identified, tokenised, converted, and measured.
 
-Knows nothing of prompts or of engines that generate; a backend or a translator takes it from
-here. No torch, transformers or ctranslate2 is imported unless a model is converted.
+Backends and translators build on it; it knows neither prompts nor engines. It imports torch,
+transformers and ctranslate2 only to convert a model.
 """
 
 from __future__ import annotations

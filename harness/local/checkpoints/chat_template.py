@@ -1,8 +1,8 @@
-"""A model's chat template: messages to the one text that it was trained on.
+"""Chat templates: messages as the text that a model was trained on.
 
-The same environment as the transformers library gives its templates, which is what their authors
-write for, without importing that library. The date is not among it: a prompt that depends on the
-day could not be asked again, and the common templates have a fixed date for that case.
+Templates get the environment that their authors write for, that of the transformers library,
+without importing it. The one difference is that they get no date: the key of a prompt would
+change from day to day, and common templates have a fixed date for this case.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def render(
 ) -> str:
     """The text of a chat, up to where the model's answer begins.
 
-    ``special_tokens`` are the texts that a template knows by name, as ``bos_token``.
+    ``special_tokens`` has the texts of the tokens that templates name, such as ``bos_token``.
 
     Raises:
         CheckpointError: the template is wrong, or refuses these messages.
@@ -48,7 +48,7 @@ def render(
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """``{% generation %}`` marks what the model wrote, for training; nothing here."""
+        """``{% generation %}`` marks the model's text for training; it changes nothing here."""
 
         tags = {"generation"}  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""Where a model's files are: shipped with the program, in a folder, or on the hub."""
+"""Finding the files of a model: shipped with the program, in a folder, or on the hub."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Checkpoint:
 
     ``name`` is what the user wrote; ``revision`` the hub's commit, where it is one; ``converted``
     says that it is a CTranslate2 folder (``model.bin``) rather than one of the transformers
-    layout; ``config`` is its ``config.json``. ``remote`` has the SHA-256 of weight files that
-    are on the hub only, by name: their content is known before they are downloaded.
+    layout; ``config`` is its ``config.json``. ``remote`` has, by name, the SHA-256 of weight
+    files that are not downloaded yet, as the hub lists it.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """The identity of what is computed: configuration and weights, hexadecimal.
+        """The identity of configuration and weights, hexadecimal.
 
-        A converted form that lies in the folder is used as it is, so it belongs to it: nothing
-        says that it was made of the weights beside it.
+        It covers a converted form inside the folder, because that form is the one that is run
+        and may have been made from other weights.
         """
         weights = [*self.weights, *self.folder.glob(f"ctranslate2/{model_files.CONVERTED}")]
         return identity.of_weights(self.folder, weights, self.remote)
@@ -67,18 +67,18 @@ class Checkpoint:
         for key in ("max_position_embeddings", "n_positions"):
             if isinstance(most := self.config.get(key), int) and most > 0:
                 return most
-        # A converted folder keeps nothing of the model's own configuration.
+        # A converted folder does not have the model's own configuration.
         most = model_files.read_json(self.folder / "tokenizer_config.json").get("model_max_length")
-        # The tokenizers' word for "no limit" is a number of thirty digits.
+        # Tokenizers write "no limit" as a number of thirty digits.
         return most if isinstance(most, int) and 0 < most < 10**9 else None
 
 
 def find_checkpoint(name: str, revision: str | None = None, *, weights: bool = True) -> Checkpoint:
     """The files of a model: a shipped one, a folder, or a name on the hub, tried in this order.
 
-    A hub model that is not in the hub's cache is downloaded into it; one that is there is used
-    as it lies, without asking the hub. With ``weights=False`` only what is small is downloaded:
-    enough for identity and tokenizer, not for loading.
+    A hub model is downloaded into the hub's cache unless it is there already; then the hub is
+    not contacted. With ``weights=False`` only the small files are downloaded: enough for identity
+    and tokenizer, not for loading.
 
     Raises:
         CheckpointError: there is no such model, a file of it is missing or damaged, or the hub

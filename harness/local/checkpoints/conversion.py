@@ -19,7 +19,7 @@ from harness.local.checkpoints.tokenizer import raw_tokenizer
 Kind = Literal["causal", "seq2seq"]
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-#: The vocabulary files of a converted model, by what it does.
+#: The vocabulary file of a converted model, by its kind.
 _VOCABULARY = {"causal": "vocabulary", "seq2seq": "shared_vocabulary"}
 _INSTALL = 'pip install "transfusion-harness[torch]"'
 
@@ -27,15 +27,15 @@ _INSTALL = 'pip install "transfusion-harness[torch]"'
 def converted_folder(checkpoint: Checkpoint, *, kind: Kind) -> Path:
     """The CTranslate2 form of a checkpoint, in the type its weights are stored in.
 
-    It is the folder itself where that is converted already, its sub-folder ``ctranslate2``
-    where it has one, else a folder of the user's cache, filled on first use. The engine
-    computes in whatever type it is asked for when it loads.
+    It is the folder itself if that is converted, else its sub-folder ``ctranslate2`` if there is
+    one, else a folder of the user's cache, which the first call fills. The engine chooses the
+    type that it computes in when it loads the model.
 
     Raises:
         CheckpointError: torch or transformers is not installed, CTranslate2 cannot convert this
             architecture, or there is no room. Nothing half-written stays.
     """
-    folder = _place(checkpoint)
+    folder = _converted_path(checkpoint)
     if not model_files.is_converted(folder):
         require_converter(checkpoint)
         _convert(checkpoint, kind, folder)
@@ -43,13 +43,13 @@ def converted_folder(checkpoint: Checkpoint, *, kind: Kind) -> Path:
 
 
 def require_converter(checkpoint: Checkpoint) -> None:
-    """Look whether a checkpoint is converted, or could be.
+    """Check that a checkpoint is converted, or can be.
 
     Raises:
         CheckpointError: it is not, and torch or transformers is not installed.
     """
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
-    if missing and not model_files.is_converted(_place(checkpoint)):
+    if missing and not model_files.is_converted(_converted_path(checkpoint)):
         raise CheckpointError(
             f"Model '{checkpoint.name}' has to be converted to CTranslate2 once, which takes "
             f"{' and '.join(missing)}. Install what is missing ({_INSTALL}), or convert it on "
@@ -60,13 +60,14 @@ def require_converter(checkpoint: Checkpoint) -> None:
 def peak_bytes(checkpoint: Checkpoint, compute_type: str) -> float:
     """The most bytes a weight takes while CTranslate2 loads a model for a compute type.
 
-    The weights are read as they are stored, and changed one after the other. Measured on 135
-    million of them: float32 to int8 took 4.0 bytes each, float16 to int8 2.1, to float32 4.0.
+    The weights are read in their stored type and converted one after the other. Measured with
+    135 million weights: float32 to int8 took 4.0 bytes a weight, float16 to int8 2.1, float16 to
+    float32 4.0.
     """
     return max(_BYTES.get(compute_type, 1), _BYTES[stored_type(checkpoint)])
 
 
-def _place(checkpoint: Checkpoint) -> Path:
+def _converted_path(checkpoint: Checkpoint) -> Path:
     """Where the converted form of a checkpoint is, or will be."""
     for folder in (checkpoint.folder, checkpoint.folder / "ctranslate2"):
         if model_files.is_converted(folder):
@@ -85,7 +86,11 @@ def stored_type(checkpoint: Checkpoint) -> str:
 
 
 def _of_kind(folder: Path, kind: Kind) -> Path:
-    """The folder, if its model is of that kind."""
+    """The folder, if its model is of that kind.
+
+    Raises:
+        CheckpointError: it is not.
+    """
     if not any((folder / f"{_VOCABULARY[kind]}.{end}").is_file() for end in ("json", "txt")):
         what = "writes text" if kind == "causal" else "translates"
         raise CheckpointError(
@@ -100,7 +105,7 @@ def _convert(checkpoint: Checkpoint, kind: Kind, folder: Path) -> None:
     stored = stored_type(checkpoint)
     memory.require_memory(
         checkpoint,
-        2 * _BYTES[stored],  # the model as it is, and as it becomes
+        2 * _BYTES[stored],  # the model and its converted form
         "cpu",
         advice="Convert it on a larger machine and give the converted folder as `model`.",
     )
@@ -119,7 +124,7 @@ def _convert(checkpoint: Checkpoint, kind: Kind, folder: Path) -> None:
 
 @contextmanager
 def _filled(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its place if all goes well.
+    """A temporary folder that becomes ``folder`` if the block succeeds.
 
     Raises:
         CheckpointError: it cannot be written; nothing stays.
@@ -130,7 +135,7 @@ def _filled(folder: Path) -> Iterator[Path]:
             part.mkdir()
             yield part
     except OSError as error:
-        # Another process may have been faster; its folder is the same.
+        # Another process may have converted the same checkpoint meanwhile.
         if not model_files.is_converted(folder):
             raise CheckpointError(
                 f"{folder}: the converted model cannot be written ({error.strerror or error}). "
@@ -162,12 +167,12 @@ def _run_converter(checkpoint: Checkpoint, stored: str, part: Path) -> None:
 
 
 def _write_vocabulary(checkpoint: Checkpoint, path: Path) -> None:
-    """Put the tokens of the tokenizer that will be used where the converter has written its own.
+    """Replace the tokens that the converter wrote by those of the tokenizer in use.
 
-    The two differ where a tokenizer was made of a sentencepiece model, of which the converter
-    does not know. Entries beyond the tokenizer's are padding.
+    They differ where the tokenizer was made from a sentencepiece model, which the converter
+    ignores. Entries beyond the tokenizer's are padding.
     """
-    if not path.is_file():  # a model of the other kind, which is told by just that
+    if not path.is_file():  # a model of the other kind, which `_of_kind` refuses
         return
     tokenizer = raw_tokenizer(checkpoint)
     written = json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What this machine computes on, asked without importing an engine."""
+"""The devices of this machine and the types to compute in, without importing an engine."""
 
 from __future__ import annotations
 
@@ -81,11 +81,12 @@ def _index(device: str) -> int:
 
 
 def threads(weights: int) -> int:
-    """The threads that CTranslate2 is to compute a model of so many weights with.
+    """The number of threads for CTranslate2 to run a model of ``weights`` weights with.
 
-    One a core that this process may use; 0 leaves it to the engine, which heeds
-    ``OMP_NUM_THREADS`` (its own default is four, however many cores there are). A small model
-    gets one: more would mostly wait for each other, and where the machine is busy, for long.
+    It is one a core that this process may use, because CTranslate2's default is four on any
+    machine. A small model gets one thread: more would mostly wait for each other, for long on a
+    busy machine. With ``OMP_NUM_THREADS`` set it is 0, which leaves the number to CTranslate2,
+    and that reads the variable.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return 0
@@ -101,7 +102,7 @@ def threads(weights: int) -> int:
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that the CUDA driver shows, none where there is no driver.
 
-    ``CUDA_VISIBLE_DEVICES`` is heeded, as it is by every engine. Interface:
+    ``CUDA_VISIBLE_DEVICES`` applies, as it does to every engine. Interface:
     https://docs.nvidia.com/cuda/cuda-driver-api
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):

@@ -1,7 +1,7 @@
-"""Models of the Hugging Face hub: what of one is needed, and where its cache has it.
+"""Models of the Hugging Face hub: the files that are needed, and their place in its cache.
 
-A model that the cache holds is used as it lies, without asking the hub. ``HF_HUB_OFFLINE``,
-``HF_HOME``, ``HF_TOKEN`` and ``HF_ENDPOINT`` mean what they mean to the hub's own library.
+A model in the cache is used without contacting the hub. ``HF_HUB_OFFLINE``, ``HF_HOME``,
+``HF_TOKEN`` and ``HF_ENDPOINT`` have their meaning in the hub's own library.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def is_name(name: str) -> bool:
 def snapshot(name: str, revision: str | None, *, weights: bool) -> tuple[Path, Mapping[str, str]]:
     """The folder of a hub model in the hub's cache, whose name is the commit.
 
-    What it lacks is downloaded: all that is needed, or without ``weights`` only the small files;
-    then the second value has the SHA-256 of each weight file by name.
+    Missing files are downloaded: all that are needed, or without ``weights`` only the small ones.
+    In the second case the second value has the SHA-256 of each weight file by name.
 
     Raises:
         CheckpointError: no such model or revision, no permission, or no connection.
@@ -55,7 +55,7 @@ def snapshot(name: str, revision: str | None, *, weights: bool) -> tuple[Path, M
 
 
 def _cached(name: str, revision: str | None) -> Path | None:
-    """The folder of a model that the cache holds whole."""
+    """The folder of a model whose files are all in the cache, else ``None``."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json", revision=revision)
@@ -66,8 +66,8 @@ def _cached(name: str, revision: str | None) -> Path | None:
         model_files.weight_files(folder, converted=model_files.is_converted(folder))
     except CheckpointError:
         return None
-    whole = any((folder / file).is_file() for file in TOKENIZER_FILES)
-    return folder if whole else None
+    has_tokenizer = any((folder / file).is_file() for file in TOKENIZER_FILES)
+    return folder if has_tokenizer else None
 
 
 def _weights(name: str, folder: Path, listed: Sequence[str]) -> list[str]:

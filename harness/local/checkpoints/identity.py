@@ -1,7 +1,7 @@
-"""What a model is, by content: two copies of a folder are the same model, wherever they lie.
+"""The identity of a model by its content: two copies of a folder are the same model.
 
-Hashing 13 GB takes half a minute, so a file's hash is remembered by path, size and time of last
-change, in the user's cache folder.
+Hashing 13 GB takes half a minute. The hash of a large file is therefore kept in the user's cache
+folder, by path, size and time of last change.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from harness.errors import CheckpointError
 # Smaller files are hashed each time.
 _REMEMBERED_BYTES = 4 * 2**20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# What changes outputs beside the weights: shapes, and which tokens end an answer.
+# These change outputs too: they have the shapes and the end-of-sequence tokens.
 _CONFIGS = ("config.json", "generation_config.json")
 _VOCABULARIES = ("vocabulary.json", "vocabulary.txt", "shared_vocabulary.json")
-#: Everything that says how a text becomes tokens.
+#: The files that define how a text becomes tokens.
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"),
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -31,14 +31,14 @@ TOKENIZER_FILES = (
 
 
 def of_weights(folder: Path, weights: Iterable[Path], remote: Mapping[str, str]) -> str:
-    """The hash of configuration and weights; ``remote`` has hashes of files not yet here."""
+    """The hash of configuration and weights; ``remote`` has the hashes of files on the hub."""
     known = {path.name: _of_file(path) for path in weights}
     known |= {name: sha256 for name, sha256 in remote.items() if name not in known}
     return _combined(known | _of_present(folder, (*_CONFIGS, *_VOCABULARIES)))
 
 
 def of_tokenizer(folder: Path) -> str:
-    """The hash of the files that make tokens of texts, and of the chat template."""
+    """The hash of the tokenizer's files and of the chat template."""
     return _combined(_of_present(folder, (*TOKENIZER_FILES, *_VOCABULARIES)))
 
 
@@ -84,7 +84,7 @@ def _remembered() -> dict[str, list[int | str]]:
 
 
 def _remember(path: str, state: list[int | str]) -> None:
-    """Add one file; without a folder that can be written it is hashed again next time."""
+    """Keep the hash of a file. If the folder cannot be written, it is computed next time."""
     with suppress(OSError):
         memory = _memory()
         memory.parent.mkdir(parents=True, exist_ok=True)

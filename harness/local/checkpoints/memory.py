@@ -1,4 +1,4 @@
-"""Whether a model fits into the machine, said before the kernel's killer says it."""
+"""Whether a model fits the memory, checked before the kernel kills the process for it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from harness.local.checkpoints.devices import gpu_of
 
 _GROUPS = Path("/sys/fs/cgroup")
 _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
-# Beside the weights: the engine itself, and the work of one small batch.
+# What the engine and one small batch take beside the weights.
 _ENGINE_BYTES = 300 * 2**20
 _MARGIN = 1.1
-# Of a GPU, what its driver and the engine take at once.
+# The part of a GPU's memory that driver and engine leave free.
 _GPU_SHARE = 0.92
 
 
 def require_memory(
     checkpoint: Checkpoint, bytes_per_weight: float, device: str, *, advice: str = ""
 ) -> None:
-    """Estimate what loading takes and hold it against what is free.
+    """Check that a model's estimated memory is free.
 
     Args:
         bytes_per_weight: 4 for float32, 2 for float16 and bfloat16, 1 for int8, 0.5 for 4 bit.
         device: ``cpu`` or ``cuda[:N]``, as :func:`~harness.local.checkpoints.pick_device` gives it.
-        advice: the alternatives that the caller has, one or more sentences.
+        advice: the choices that the user has, one or more sentences.
 
     Raises:
-        CheckpointError: it does not fit; the message has both figures and the alternatives.
+        CheckpointError: it does not fit; the message has both figures and ``advice``.
     """
     needed = estimate(checkpoint, bytes_per_weight)
     if device == "cpu":
@@ -50,7 +50,7 @@ def estimate(checkpoint: Checkpoint, bytes_per_weight: float) -> int:
 
 
 def weights(checkpoint: Checkpoint) -> int:
-    """About how many weights a checkpoint has, by its size and stored type."""
+    """The approximate number of weights of a checkpoint, by its size and stored type."""
     stored = model_files.stored_type(checkpoint.weights)
     named = str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype") or "")
     size = 4 if named == "float32" else 2
@@ -58,10 +58,10 @@ def weights(checkpoint: Checkpoint) -> int:
 
 
 def available() -> int | None:
-    """The bytes of memory that are free here, ``None`` where that cannot be told.
+    """The bytes of memory that this process can still take, ``None`` where that is unknown.
 
-    What the kernel calls available, and no more than what the control groups of this process
-    leave.
+    It is the kernel's figure of available memory, or what the control groups of this process
+    leave if that is less.
     """
     free = _of_machine()
     limits = [left for left in (_of_group(folder) for folder in _groups()) if left is not None]
@@ -76,7 +76,7 @@ def _of_machine() -> int | None:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    try:  # not Linux: what there is in all
+    try:  # not Linux: the memory in all
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
@@ -84,15 +84,15 @@ def _of_machine() -> int | None:
 
 def _groups() -> list[Path]:
     """The folders of the control groups that this process is in, innermost first."""
-    found = []
+    folders: list[Path] = []
     for line in _lines_of_groups():
         _, controllers, name = line.split(":", 2)
         if controllers in ("", "memory"):
             root = _GROUPS / controllers
             inner = root / name.lstrip("/")
-            # In a container the name may be the host's, and only the root is to be seen.
-            found += [inner, *inner.parents[: len(inner.parts) - len(root.parts)], root]
-    return list(dict.fromkeys(found))
+            # In a container the name may be the host's, and only the root is visible.
+            folders += [inner, *inner.parents[: len(inner.parts) - len(root.parts)], root]
+    return list(dict.fromkeys(folders))
 
 
 def _lines_of_groups() -> list[str]:
@@ -103,7 +103,7 @@ def _lines_of_groups() -> list[str]:
 
 
 def _of_group(folder: Path) -> int | None:
-    """What one group leaves: its limit less what is used and cannot be given back."""
+    """The bytes that one group leaves: its limit less the used memory that is no file cache."""
     names = ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
     for limit, used in names:
         try:
@@ -111,10 +111,10 @@ def _of_group(folder: Path) -> int | None:
             if not most.isdigit():  # "max"
                 return None
             now = int((folder / used).read_text())
-            kept = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         except (OSError, ValueError):
             continue
-        cached = int(kept.get("inactive_file", 0)) + int(kept.get("active_file", 0))
+        cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
         return int(most) - now + cached
     return None
 

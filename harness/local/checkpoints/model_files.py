@@ -1,4 +1,4 @@
-"""The files of a model's folder, held against each other before an engine sees them."""
+"""The files of a model's folder, checked for completeness before an engine reads them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from harness.errors import CheckpointError
 
-#: What a folder of the transformers layout keeps its weights in, best first, and their indexes.
+#: The weight files of the transformers layout, in order of preference, and their indexes.
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 INDEXES = tuple(f"{name}.index.json" for name in SINGLE)
 CONVERTED = "model.bin"
-# No header of a real file comes near; the format's own limit.
+# The limit of the safetensors format; headers of real files are far shorter.
 _LONGEST_HEADER = 100_000_000
 
 
@@ -83,17 +83,17 @@ def shards(index: Mapping[str, Any], path: Path) -> list[str]:
 
 
 def check_weights(path: Path) -> None:
-    """Hold a safetensors file's length against what its header announces.
+    """Check that a safetensors file has the length that its header gives.
 
     Layout: https://github.com/huggingface/safetensors#format (eight bytes of length, a JSON
-    header with the offsets of each tensor, the data). Other kinds have to be of some length.
+    header with the offsets of each tensor, the data). Other files must not be empty.
 
     Raises:
-        CheckpointError: it is cut off, or no such file at all.
+        CheckpointError: it is cut off, is no safetensors file, or cannot be read.
     """
     try:
         size = path.stat().st_size
-        expected = _announced(path) if path.suffix == ".safetensors" else max(size, 1)
+        expected = _expected_length(path) if path.suffix == ".safetensors" else max(size, 1)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from None
     if expected is None:
@@ -107,7 +107,7 @@ def check_weights(path: Path) -> None:
         )
 
 
-def _announced(path: Path) -> int | None:
+def _expected_length(path: Path) -> int | None:
     """The length of a safetensors file by its own header, ``None`` where that cannot be read."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -130,7 +130,7 @@ def stored_type(checkpoint_files: tuple[Path, ...]) -> str | None:
 
     ``None`` for other kinds of files.
     """
-    counted: dict[str, int] = {}
+    bytes_by_type: dict[str, int] = {}
     for path in checkpoint_files:
         if path.suffix != ".safetensors":
             return None
@@ -139,5 +139,6 @@ def stored_type(checkpoint_files: tuple[Path, ...]) -> str | None:
         for name, tensor in header.items():
             if name != "__metadata__":
                 first, last = tensor["data_offsets"]
-                counted[tensor["dtype"]] = counted.get(tensor["dtype"], 0) + last - first
-    return max(counted, key=counted.__getitem__, default=None)
+                stored = tensor["dtype"]
+                bytes_by_type[stored] = bytes_by_type.get(stored, 0) + last - first
+    return max(bytes_by_type, key=bytes_by_type.__getitem__, default=None)

@@ -1,4 +1,4 @@
-"""Texts to tokens and back: the one tokenizer of all local engines."""
+"""The tokenizer of all local engines: texts to token ids and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.local.checkpoints.sentencepiece import PIECES, from_pieces
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# What a prompt ends in, and what has to survive the way to tokens and back.
+# A text that has to come back unchanged from its tokens; it ends as prompts do.
 _PROBE = 'text = "Kano (x) 12, b."\n\n# listed here\nresult ='
 _NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
@@ -23,7 +23,7 @@ class TextTokenizer:
     """A causal model's tokenizer: exactly one BOS, no EOS, whatever the saved flags say.
 
     ``bos`` is the id that begins every prompt (``None`` where the model has none); ``ends`` are
-    the ids that end an answer.
+    the end-of-sequence ids.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TextTokenizer:
         return str(self._tokenizer.decode(list(ids)))
 
     def token(self, token_id: int) -> str | None:
-        """The token of an id as the vocabulary has it, ``None`` where there is none."""
+        """The token of an id in the vocabulary, ``None`` where there is none."""
         token: str | None = self._tokenizer.id_to_token(token_id)
         return token
 
@@ -70,18 +70,18 @@ class TextTokenizer:
         text = chat_template.render(self._template, messages, self._special_tokens)
         self._tokenizer.encode_special_tokens = False
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        # A template begins with BOS or does not, as the model was trained; never with two.
+        # Whether a chat begins with BOS is the template's decision; two are never right.
         while self.bos is not None and ids[:2] == [self.bos, self.bos]:
             del ids[0]
         return ids
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> TextTokenizer:
-    """The tokenizer of a causal model, held against a probe text.
+    """The tokenizer of a causal model, checked with a probe text.
 
     Raises:
-        CheckpointError: there is none, it needs a package that is not installed, or it does not
-            give a text back.
+        CheckpointError: there is none, it needs a package that is not installed, or a text does
+            not come back unchanged from its tokens.
     """
     raw = raw_tokenizer(checkpoint)
     folder = checkpoint.folder
@@ -104,7 +104,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> TextTokenizer:
 
 
 def raw_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    """The folder's tokenizer as the ``tokenizers`` library has it.
+    """The folder's tokenizer as an object of the ``tokenizers`` library.
 
     A folder with only a sentencepiece model is converted once; that takes transformers,
     sentencepiece and protobuf.
@@ -132,7 +132,7 @@ def raw_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _special_tokens(folder: Path) -> dict[str, str]:
-    """The texts of the special tokens by name, as the folder's files have them."""
+    """The texts of the special tokens by name, from the folder's files."""
     named: dict[str, str] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         saved = model_files.read_json(folder / file)
@@ -145,21 +145,21 @@ def _special_tokens(folder: Path) -> dict[str, str]:
 
 
 def _ids(value: Any) -> list[int]:
-    """A configuration's id or ids."""
+    """The ids in a configuration's value: one id, a list of ids, or nothing."""
     values = value if isinstance(value, list) else [value]
     return [v for v in values if isinstance(v, int)]
 
 
 def _probe(tokenizer: TextTokenizer, folder: Path) -> None:
-    """Hold the one BOS, the missing EOS and the last token against a text.
+    """Check with a text that there is one BOS and no EOS, and that ``=`` ends a token.
 
     Raises:
-        CheckpointError: one of them is not as it has to be.
+        CheckpointError: one of these does not hold, or the text does not come back unchanged.
     """
     ids = tokenizer.encode(_PROBE)
     begins = 0 if tokenizer.bos is None else 1
     whole = tokenizer.decode(ids).strip() == _PROBE
-    # What ends a prompt has to be a token's end too.
+    # The end of a prompt has to be the end of a token.
     last = tokenizer.decode(ids[-1:]).endswith("=")
     if ids.count(tokenizer.bos) != begins or tokenizer.ends.intersection(ids) or not last:  # type: ignore[arg-type]
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The vocabulary of a converted model, which takes tokens by name and gives them by id."""
+"""The vocabulary of a converted model: CTranslate2 takes tokens as texts and returns ids."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.local.checkpoints.tokenizer import TextTokenizer
 
 
 def read_vocabulary(folder: Path, tokenizer: TextTokenizer) -> list[str]:
-    """The tokens of a converted causal model by id, held against the tokenizer's.
+    """The tokens of a converted causal model by id, compared with the tokenizer's.
 
     Raises:
-        CheckpointError: the file is damaged, or of another tokenizer.
+        CheckpointError: the file is damaged, or belongs to another tokenizer.
     """
     path = folder / "vocabulary.json"
     try:
