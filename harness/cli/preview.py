@@ -152,11 +152,7 @@ def _print_figures(plan: SystemPlan, figures: Estimate) -> None:
         f"{figures.pending} requests to send"
         + (f", {figures.batched} out with a batch" if figures.batched else "")
         + (f", {figures.shared} shared with a system above" if figures.shared else "")
-        + (
-            f", {figures.awaiting_translation} of them not translated yet"
-            if figures.awaiting_translation
-            else ""
-        )
+        + (f", {awaiting} of them not translated yet" if awaiting else "")
         + (f", {figures.untranslated} untranslated" if figures.untranslated else "")
     )
     if plan.left_out:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def make_optimizers(model: torch.nn.Module, course: Course) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices and AdamW for embeddings and vectors."""
+    """AdamW for everything, or Muon for the matrices and AdamW for embeddings and vectors.
+
+    Muon makes each update orthogonal (Jordan et al. 2024) and scales it to the size of an AdamW
+    update, as in "Muon is scalable for LLM training" (Liu et al. 2025).
+    """
     import torch
 
     matrices: list[Any] = []
@@ -32,10 +36,13 @@ def make_optimizers(model: torch.nn.Module, course: Course) -> list[torch.optim.
         )
     ]
     if matrices:
-        from harness.training.muon import Muon
-
         optimizers.append(
-            Muon(matrices, course.matrix_learning_rate, weight_decay=course.weight_decay)
+            torch.optim.Muon(
+                matrices,
+                lr=course.matrix_learning_rate,
+                weight_decay=course.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
         )
     return optimizers
 

@@ -18,9 +18,9 @@ from harness.training.batches import BatchStream  # noqa: E402
 from harness.training.causal import CausalTrainer, make_tokenizer  # noqa: E402
 from harness.training.loop import TrainingReport  # noqa: E402
 from harness.training.mixture import samples  # noqa: E402
-from harness.training.muon import orthogonal  # noqa: E402
-from harness.training.recipe import CausalRecipe, load_recipe  # noqa: E402
+from harness.training.recipe import CausalRecipe, Course, load_recipe  # noqa: E402
 from harness.training.sample_batches import ANSWER, ENGLISH, SampleEncoder  # noqa: E402
+from harness.training.schedule import make_optimizers  # noqa: E402
 from harness.training.trainers import train  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "harness/training/recipes/tiny-gollie-tf.toml"
@@ -153,8 +153,24 @@ def test_loss_falls_on_answers_only_and_batches_hold_what_they_may(recipe: Path)
 
 def test_matrices_are_made_orthogonal() -> None:
     torch.manual_seed(0)
-    for shape in ((3, 16, 16), (2, 8, 24), (2, 24, 8)):
-        values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+    course = Course(
+        tokens=1, batch_tokens=1, optimizer="muon", matrix_learning_rate=1.0, weight_decay=0.0
+    )
+    shapes = ((3, 16, 16), (2, 8, 24), (2, 24, 8))
+    for gradients in [torch.randn(shape) for shape in shapes]:
+        count, rows, columns = gradients.shape
+        layers = torch.nn.ModuleList(torch.nn.Linear(columns, rows) for _ in range(count))
+        before = [layer.weight.detach().clone() for layer in layers]
+        for layer, gradient in zip(layers, gradients, strict=True):
+            layer.weight.grad = gradient
+        for optimizer in make_optimizers(layers, course):
+            optimizer.step()
+        # The scale that gives an update the size of one of AdamW's.
+        scale = 0.2 * max(rows, columns) ** 0.5
+        changes = [
+            (old - layer.weight.detach()) / scale for old, layer in zip(before, layers, strict=True)
+        ]
+        values = torch.linalg.svdvals(torch.stack(changes))
         assert values.min() > 0.5
         assert values.max() < 1.5
 
