@@ -122,7 +122,7 @@ def test_examples_are_shown(harness: Harness, tmp_path: Path, by: str) -> None:
     assert manifest["systems"][0]["shots"] is None
     assert manifest["systems"][1]["shots"]["sha256"].keys() == {"demo/swa", "demo/hau"}
     with Store() as store:
-        sent = [request for request, _ in store.asked_of("capitals", kind="completion")]
+        sent = [request for request, _ in store.answered_requests("capitals", kind="completion")]
     shown = [r["body"]["messages"][-1]["content"] for r in sent]
     several = [text for text in shown if text.count("# This is a text with its annot") == 2]
     assert len(several) == len(shown) // 2 == 12

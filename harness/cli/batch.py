@@ -29,10 +29,10 @@ def ls(
     from harness.money import show_cost
     from harness.running.asking.cancel import batch_name, refresh_batches
     from harness.store import Store
-    from harness.store.ledger import Ledger
+    from harness.store.batch_tracker import BatchTracker
 
     with Store() as store:
-        ledger = Ledger(store)
+        ledger = BatchTracker(store)
         if not offline:
             asyncio.run(refresh_batches(ledger, _warn))
         print_rows(
@@ -73,12 +73,12 @@ def cancel(
     """
     from harness.running.asking.cancel import batch_name, cancel_batches
     from harness.store import Store
-    from harness.store.ledger import Ledger
+    from harness.store.batch_tracker import BatchTracker
 
     if every == bool(names):
         raise UsageError("Give either the batches to cancel or --all.")
     with Store() as store:
-        ledger = Ledger(store)
+        ledger = BatchTracker(store)
         batches = {batch_name(batch): batch for batch in ledger.batches()}
         for name in names or ():
             if name not in batches:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.models.batches import BatchClient
     from harness.models.prices import Prices
     from harness.models.protocol import Backend, Settings
-    from harness.store.ledger import Address
+    from harness.store.batch_tracker import Address
 
 # Backend name → (module, settings class, backend class).
 _MODULES = {

@@ -12,7 +12,7 @@ from harness.errors import EndpointError
 from harness.models.pace.limiter import LONGEST_RETRY_AFTER_S
 from harness.models.pace.retries import RetryableError
 from harness.records import Failure
-from harness.store.ledger import Address
+from harness.store.batch_tracker import Address
 
 #: The most requests, and the most bytes, that a provider accepts in one file.
 MOST_REQUESTS = 50_000

@@ -12,7 +12,7 @@ from harness.records import Prompt
 from harness.running.plan import SystemPlan
 from harness.running.unpriced import unpriced_reason
 from harness.store import Store
-from harness.store.ledger import Ledger
+from harness.store.batch_tracker import BatchTracker
 
 #: Bounds in nano-dollars, where they are known.
 Range = tuple[int, int] | None
@@ -57,7 +57,7 @@ def estimate(
     plan: SystemPlan, store: Store, prices: Prices, asked: Container[str] = ()
 ) -> Estimate:
     """What the pending requests of a system may take, less those that others ask for already."""
-    batched = Ledger(store).out(plan.pending)
+    batched = BatchTracker(store).out(plan.pending)
     low = high = answers = largest = 0
     worst: int | None = sum(cost for key, cost in batched.items() if key not in asked)
     own_keys = [key for key in plan.pending if key not in asked]

@@ -22,7 +22,7 @@ from harness.prompting.rendering import Renderer
 from harness.prompting.templates import Template
 from harness.reading.formats import FORMATS
 from harness.records import Example, Prediction, Prompt, Reply, Request, Translation
-from harness.store import KINDS, request_key
+from harness.store import ANSWER_KINDS, request_key
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class SystemPlan:
     renderers: dict[str, Renderer] = field(default_factory=dict)
     shots: dict[str, ShotSelection] = field(default_factory=dict)
     pending: dict[str, tuple[Cell, int]] = field(default_factory=dict)
-    kind: str = KINDS[0]
+    kind: str = ANSWER_KINDS[0]
     since: datetime | None = None
 
     @property

@@ -8,10 +8,10 @@ from harness.store.exchange import Imported, export_answers, import_answers
 from harness.store.explanation import Explanation, Neighbour, explain
 from harness.store.key import canonical, identity, normalise_base_url, request_key, table_key
 from harness.store.maintenance import Entry, Pruned, Totals, find_keys, prune, recent, stats
-from harness.store.store import KINDS, Store, default_path
+from harness.store.store import ANSWER_KINDS, Store, default_path
 
 __all__ = [
-    "KINDS",
+    "ANSWER_KINDS",
     "Entry",
     "Explanation",
     "Imported",

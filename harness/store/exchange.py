@@ -24,7 +24,7 @@ from harness.disk import replacing
 from harness.errors import StoreError, UsageError
 from harness.records import Answer
 from harness.store.maintenance import check_model, conditions, moment, stored_time
-from harness.store.store import Store, blob_of, row
+from harness.store.store import Store, answer_columns, key_bytes
 
 _FORMAT, _VERSION = "harness-answers", 1
 _FIELDS = frozenset(
@@ -69,7 +69,7 @@ def export_answers(
         if keys is not None:
             db.execute("CREATE TEMP TABLE wanted (key BLOB PRIMARY KEY)")
             db.executemany(
-                "INSERT OR IGNORE INTO wanted VALUES (?)", ((blob_of(key),) for key in keys)
+                "INSERT OR IGNORE INTO wanted VALUES (?)", ((key_bytes(key),) for key in keys)
             )
             where += " AND key IN (SELECT key FROM wanted)"
         (count,) = db.execute(f"SELECT count(*) FROM answers WHERE {where}", values).fetchone()
@@ -78,7 +78,7 @@ def export_answers(
             f"FROM answers WHERE {where}",
             values,
         )
-        with _told(path, "written"), _replacing(path) as file:
+        with _readable_errors(path, "written"), _replacing(path) as file:
             file.write(_line({"format": _FORMAT, "version": _VERSION, "answers": count}))
             for answer in answers:
                 file.write(_line(_record(*answer)))
@@ -102,13 +102,13 @@ def import_answers(store: Store, path: Path) -> Imported:
             in the message); or the store cannot be written.
     """
     names = ", ".join(_COLUMNS)
-    marks = ", ".join(f":{name}" for name in _COLUMNS)
+    placeholders = ", ".join(f":{name}" for name in _COLUMNS)
     with store.writing() as db:
         # Gathered in a temporary table: the store is locked for the one statement that copies.
         db.execute(f"CREATE TEMP TABLE incoming ({names})")
         try:
             total = db.executemany(
-                f"INSERT INTO incoming ({names}) VALUES ({marks})", _read(path)
+                f"INSERT INTO incoming ({names}) VALUES ({placeholders})", _read(path)
             ).rowcount
             added = db.execute(
                 f"INSERT OR IGNORE INTO answers ({names}) SELECT {names} FROM incoming "
@@ -149,7 +149,7 @@ def _line(record: dict[str, Any]) -> bytes:
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     """The columns of every answer in a file, checked; errors name the file and the line."""
     expected, seen, number = None, 0, 0
-    with _told(path, "read"), _opened(path) as file:
+    with _readable_errors(path, "read"), _opened(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 record = json.loads(line, parse_constant=_refuse_constant)
@@ -202,7 +202,7 @@ def _columns(record: Any) -> dict[str, Any]:
         raise ValueError("version must be printable")
     # Makes its own message where the key is not the request's.
     answer = Answer(record["response"], latency, _nano(record["cost"]))
-    columns = row(
+    columns = answer_columns(
         record["key"], record["request"], answer, kind=record["kind"], version=record["version"]
     )
     created = datetime.fromisoformat(record["created"])
@@ -250,7 +250,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _told(path: Path, done: str) -> Iterator[None]:
+def _readable_errors(path: Path, done: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:

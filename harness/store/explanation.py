@@ -14,7 +14,7 @@ from harness.records import Request
 from harness.store.describe import leaves, model_of, prompt_hash
 from harness.store.key import canonical, identity, key_of
 from harness.store.maintenance import Entry, entries_of, moment
-from harness.store.store import Store, blob_of
+from harness.store.store import Store, key_bytes
 
 #: Bounds on what is looked at, so that a large store answers as fast as a small one.
 _SAME_PROMPT, _SAME_MODEL, _LAST_ROWS = 50, 200, 5_000
@@ -75,7 +75,7 @@ def explain(store: Store, target: str | Request, *, limit: int = 1) -> Explanati
         StoreError: the store cannot be read.
     """
     if isinstance(target, str):
-        answers = entries_of(store, blob_of(target))
+        answers = entries_of(store, key_bytes(target))
         if not answers:
             raise UsageError(
                 f"No answer is stored under {target}. A key alone does not tell what was asked: "

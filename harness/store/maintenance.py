@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from harness.errors import StoreError, UsageError, unknown_name_message
-from harness.store.store import KINDS, Store
+from harness.store.store import ANSWER_KINDS, Store
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -161,8 +161,8 @@ def prune(
 
 def conditions(*, model: str | None, kind: str | None) -> tuple[str, list[Any]]:
     """The SQL condition of a filter, and its parameters."""
-    if kind is not None and kind not in KINDS:
-        raise UsageError(unknown_name_message("kind of answer", kind, KINDS))
+    if kind is not None and kind not in ANSWER_KINDS:
+        raise UsageError(unknown_name_message("kind of answer", kind, ANSWER_KINDS))
     chosen = {"model = ?": model, "kind = ?": kind}
     parts = [part for part, value in chosen.items() if value is not None]
     values = [value for value in chosen.values() if value is not None]

@@ -1,4 +1,4 @@
-"""The store itself: answers in, answers out, one SQLite file."""
+"""The answer store: one SQLite file of answers by key, and of what each run has spent on them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from harness.store.key import canonical, identity, key_of
 from harness.store.sqlite import advice, open_read_only, open_writable
 from harness.version import __version__
 
-#: A key, the request that it is the key of, and the answer to that.
-Answered = tuple[str, Request, Answer]
-#: What an answer is an answer to.
-KINDS = ("completion", "translation")
+#: The key of a request, the request, and its answer.
+KeyedAnswer = tuple[str, Request, Answer]
+#: The two tasks that an answer can belong to.
+ANSWER_KINDS = ("completion", "translation")
 
 #: Keys per query: well under the 999 variables of old SQLite builds.
 _CHUNK = 500
@@ -71,7 +71,7 @@ class Store:
     the file.
 
     ``read_only`` never writes, and works in a folder that cannot be written; there a missing
-    file is an error. ``run`` names whom the cost of added answers is put down to.
+    file is an error. ``run`` is the id of the run that is charged for added answers.
 
     Every method raises :class:`~harness.errors.StoreError` where the file cannot be used.
     """
@@ -98,7 +98,7 @@ class Store:
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         if self._db is not None:
-            with self._told():
+            with self._readable_errors():
                 self._db.close()
             self._db = None
 
@@ -107,32 +107,34 @@ class Store:
 
         Raises:
             StoreError: nothing was stored (disk full, no permission, …).
-            UsageError: ``key`` is not the key of ``request``, or ``kind`` is none of ``KINDS``.
+            UsageError: ``key`` is not the key of ``request``, or ``kind`` is none of
+                ``ANSWER_KINDS``.
         """
         self.put_many([(key, request, answer)], kind=kind)
 
     def put_many(
-        self, entries: Sequence[Answered], *, kind: str = "completion", unseen: int = 0
+        self, entries: Sequence[KeyedAnswer], *, kind: str = "completion", unknown_nano: int = 0
     ) -> int:
         """Add answers as :meth:`put` does, all or none of them.
 
-        ``unseen`` nano-dollars are put down to the run beside what the answers cost. Returns what
-        the run has spent now, whoever asks for it; 0 without a run.
+        The run is charged what the answers cost, and ``unknown_nano`` nano-dollars for calls whose
+        cost is unknown. Returns what all processes of the run have spent by now, in nano-dollars;
+        0 without a run.
         """
-        # Made before the lock is taken: others wait for it.
+        # Before the lock is taken, since other processes wait for it.
         rows = [
-            row(key, request.table(), answer, kind=kind, version=__version__)
+            answer_columns(key, request.table(), answer, kind=kind, version=__version__)
             for key, request, answer in entries
         ]
         with self.transaction(write=True) as db:
-            return self.insert(db, rows, unseen)
+            return self.insert(db, rows, unknown_nano)
 
     def insert(
-        self, db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], unseen: int = 0
+        self, db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], unknown_nano: int = 0
     ) -> int:
-        """Add answers, as :func:`row` has them, within a transaction; put their cost down to a run.
+        """Add rows of :func:`answer_columns` within a transaction, and charge the run for them.
 
-        Whoever has claimed a key to ask for it has asked.
+        The claims on their keys end.
         """
         now = max(time.time_ns() // 1000, _microseconds(self.not_before))
         for columns in rows:
@@ -141,7 +143,7 @@ class Store:
         if self.run is None:
             return 0
         known = sum(columns["cost"] or 0 for columns in rows)
-        db.execute(_SPEND, (self.run, known + unseen))
+        db.execute(_SPEND, (self.run, known + unknown_nano))
         return self.spent(self.run)
 
     def now(self) -> datetime:
@@ -177,13 +179,13 @@ class Store:
         for chunk in chunks(keys):
             sql = (
                 "SELECT key, response, latency_s, cost FROM answers "
-                f"WHERE key IN ({marks(chunk)}) ORDER BY key, created"
+                f"WHERE key IN ({placeholders(chunk)}) ORDER BY key, created"
             )
             # In the index's own order, so a later row of a key is a newer answer.
-            found = {blob: rest for blob, *rest in self.rows(sql, list(chunk.values()))}
+            columns = {blob: rest for blob, *rest in self.rows(sql, list(chunk.values()))}
             for key, blob in chunk.items():
-                if blob in found:
-                    response, latency_s, cost = found[blob]
+                if blob in columns:
+                    response, latency_s, cost = columns[blob]
                     yield key, Answer(response.decode("utf-8", "surrogatepass"), latency_s, cost)
 
     def known(self, keys: Iterable[str], *, since: datetime | None = None) -> set[str]:
@@ -191,17 +193,23 @@ class Store:
         stored: set[str] = set()
         earliest = _microseconds(since)
         for chunk in chunks(keys):
-            sql = f"SELECT DISTINCT key FROM answers WHERE key IN ({marks(chunk)}) AND created >= ?"
+            sql = (
+                "SELECT DISTINCT key FROM answers "
+                f"WHERE key IN ({placeholders(chunk)}) AND created >= ?"
+            )
             blobs = {blob for (blob,) in self.rows(sql, [*chunk.values(), earliest])}
             stored.update(key for key, blob in chunk.items() if blob in blobs)
         return stored
 
     def spent(self, run: str) -> int:
-        """What a run has paid so far, in nano-dollars; where nobody knows, the most it may be."""
+        """What a run has paid so far, in nano-dollars.
+
+        A call of unknown cost counts as the most that it can have cost.
+        """
         rows = self.rows("SELECT nano FROM spending WHERE run = ?", (run,))
         return int(rows[0][0]) if rows else 0
 
-    def asked_of(self, model: str, *, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
+    def answered_requests(self, model: str, *, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
         """Every stored request that a model of this name answered, with its response."""
         sql = "SELECT request, response FROM answers WHERE model = ? AND kind = ?"
         for request, response in self.rows(sql, (model, kind)):
@@ -214,18 +222,18 @@ class Store:
     def __contains__(self, key: str) -> bool:
         return bool(self.known([key]))
 
-    # What the neighbouring modules build on.
+    # For the other modules of this room.
 
     def rows(self, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
         """All rows of a query; none where there is no store yet."""
-        with self._told():
+        with self._readable_errors():
             db = self._open(create=False)
             return [] if db is None else db.execute(sql, parameters).fetchall()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """The connection, for changes; every statement is a transaction unless one is begun."""
-        with self._told():
+        with self._readable_errors():
             db = self._open(create=True)
             assert db is not None  # a store that may be created is there
             yield db
@@ -233,12 +241,12 @@ class Store:
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[sqlite3.Connection]:
         """One transaction around a block, all or nothing; what is read in it does not change."""
-        with self._told():
+        with self._readable_errors():
             db = self._open(create=write)
             if db is None:
                 raise StoreError(f"There is no answer store at {self.path} yet.")
-            # The lock is taken at the start: one that is wanted later, after others have
-            # written, is not given.
+            # SQLite refuses to turn a read lock into a write lock after another process has
+            # written, so a write lock is taken at the start.
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield db
@@ -263,24 +271,24 @@ class Store:
         return self._db
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say what SQLite's and the file system's errors mean and what to do about them."""
+    def _readable_errors(self) -> Iterator[None]:
+        """Turn errors of SQLite and of the file system into a :class:`StoreError` with advice."""
         try:
             yield
         except (sqlite3.DatabaseError, OSError) as error:
             raise StoreError(advice(error, self.path)) from error
 
 
-def row(
+def answer_columns(
     key: str, table: Mapping[str, Any], answer: Answer, *, kind: str, version: str
 ) -> dict[str, Any]:
-    """The columns of an answer to a request, given as a table, but for when it was made.
+    """The columns of a row of ``answers``, without its time. ``table`` is the request as a table.
 
     Raises:
-        UsageError: ``key`` is not the key of the request, or ``kind`` is none of ``KINDS``.
+        UsageError: ``key`` is not the key of the request, or ``kind`` is none of ``ANSWER_KINDS``.
     """
-    if kind not in KINDS:
-        raise UsageError(unknown_name_message("kind of answer", kind, KINDS))
+    if kind not in ANSWER_KINDS:
+        raise UsageError(unknown_name_message("kind of answer", kind, ANSWER_KINDS))
     stripped = identity(table)
     text = canonical(stripped)
     # An answer under a wrong key would be served for a request it does not belong to.
@@ -302,12 +310,12 @@ def row(
 
 
 def _microseconds(moment: datetime | None) -> int:
-    """Since 1970, exactly; 0 for no moment."""
+    """Whole microseconds since 1970; 0 for ``None``."""
     return 0 if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def blob_of(key: str) -> bytes:
-    """A key as it is stored.
+def key_bytes(key: str) -> bytes:
+    """The 32 bytes that the store holds for a key.
 
     Raises:
         UsageError: not a key.
@@ -322,12 +330,12 @@ def blob_of(key: str) -> bytes:
 
 
 def chunks(keys: Iterable[str]) -> Iterator[dict[str, bytes]]:
-    """Keys and how they are stored, as many at a time as one query may have."""
+    """Split keys into mappings from key to its bytes, each small enough for one query."""
     rest = iter(keys)
-    while chunk := {key: blob_of(key) for key in islice(rest, _CHUNK)}:
+    while chunk := {key: key_bytes(key) for key in islice(rest, _CHUNK)}:
         yield chunk
 
 
-def marks(values: Sized) -> str:
-    """So many placeholders of a query."""
+def placeholders(values: Sized) -> str:
+    """One placeholder for each value, as ``IN (…)`` takes them."""
     return ",".join("?" * len(values))

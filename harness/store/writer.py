@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
-from harness.store.store import Answered, Store
+from harness.store.store import KeyedAnswer, Store
 
 T = TypeVar("T")
 
@@ -40,11 +40,13 @@ class Writer:
         done = asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
         return await asyncio.shield(done)
 
-    async def put(self, entries: Sequence[Answered], *, kind: str, unseen: int = 0) -> int:
+    async def put(self, entries: Sequence[KeyedAnswer], *, kind: str, unknown_nano: int = 0) -> int:
         """Add answers as :meth:`~harness.store.Store.put_many`; they are committed when this
         returns, and once it has begun they will be, whatever becomes of who waits for it.
 
         Raises:
             StoreError: nothing was stored.
         """
-        return await self.do(lambda store: store.put_many(entries, kind=kind, unseen=unseen))
+        return await self.do(
+            lambda store: store.put_many(entries, kind=kind, unknown_nano=unknown_nano)
+        )

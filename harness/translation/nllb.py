@@ -61,7 +61,9 @@ class NllbTranslator(StoredTranslator):
         except CheckpointError:
             known = {
                 (str(request.get("weights")), str(request.get("tokenizer")))
-                for request, response in self.store.asked_of(entry.model, kind="translation")
+                for request, response in self.store.answered_requests(
+                    entry.model, kind="translation"
+                )
                 if entry.revision in (None, json.loads(response).get("revision"))
             }
             if len(known) != 1:

@@ -18,7 +18,7 @@ from harness.running.asking.batched import BatchContext, ask_batches
 from harness.running.budget import Budget
 from harness.serving.server import Server, running
 from harness.store import Store, request_key
-from harness.store.ledger import Ledger
+from harness.store.batch_tracker import BatchTracker
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Case:
         with Store(self.path) as store:
             assert store.count(self.keys) == count
             assert store.rows("SELECT count(*) FROM answers") == [(count,)]
-            assert Ledger(store).batches() == []
+            assert BatchTracker(store).batches() == []
         assert self.server.stats.answered.total() == len(self.server.stats.answered) == count
 
 

@@ -13,7 +13,7 @@ import harness.store.migrations as migrations
 from harness.errors import StoreError
 from harness.records import Answer
 from harness.store import Store, explain, recent, table_key
-from harness.store.ledger import Ledger
+from harness.store.batch_tracker import BatchTracker
 from tests.helpers.stored_answers import answer, as_request, put, request
 
 CHAT = {
@@ -95,7 +95,7 @@ def with_batches(tmp_path: Path) -> Path:
 def test_batches_of_an_older_store_are_read(with_batches: Path) -> None:
     with Store(with_batches) as store:
         assert store.get(table_key(TRANSLATION)) == Answer('{"text":"Good morning."}', 0.125, 0)
-        ledger = Ledger(store)
+        ledger = BatchTracker(store)
         taken, creating = ledger.batches()
         assert (taken.remote, taken.status, taken.waiting) == ("batch_abc", "in_progress", 2)
         assert (taken.reserved, taken.done, creating.reserved) == (2000, 1, None)

@@ -33,7 +33,7 @@ from harness.models.hosted.transport import encode_body, open_sdk_client
 from harness.models.pace.retries import RetryableError
 from harness.models.replies import is_answer
 from harness.records import Failure
-from harness.store.ledger import Address
+from harness.store.batch_tracker import Address
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI

@@ -19,7 +19,7 @@ from harness.running.asking.progress import Progress
 from harness.running.budget import Budget
 from harness.running.plan import SystemPlan
 from harness.store import Store
-from harness.store.ledger import Ledger
+from harness.store.batch_tracker import BatchTracker
 from harness.store.writer import Writer
 
 
@@ -108,7 +108,7 @@ class _AskingRound:
 
     def _reserve_for_batches(self, plans: Sequence[SystemPlan]) -> None:
         """Reserve money for what is out with batches: it is paid whatever else is asked."""
-        tracker = Ledger(self.store)
+        tracker = BatchTracker(self.store)
         for plan in plans:
             self.reserved_for_batches |= tracker.out(plan.pending)
         self.budget.hold(sum(self.reserved_for_batches.values()))

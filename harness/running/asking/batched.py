@@ -1,7 +1,7 @@
 """Asking through the Batch API: submit, wait or leave, collect.
 
-The store's file says which keys are out with which batch (:mod:`harness.store.ledger`). So the
-next run takes over from one that died or was left, here or wherever the file was copied to.
+The store's file says which keys are out with which batch (:mod:`harness.store.batch_tracker`).
+So the next run takes over from one that died or was left, here or wherever the file was copied to.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from harness.running.asking.run_batches import (
 )
 from harness.running.asking.submission import STEP, Submitter
 from harness.store import Store
-from harness.store.ledger import CREATING, ENDED, Batch
+from harness.store.batch_tracker import CREATING, ENDED, Batch
 
 __all__ = ["BatchContext", "ask_batches"]
 
@@ -202,7 +202,7 @@ class _BatchedRun:
                 f"{address.api_key_env}, is not known there. Set that key and address, or have "
                 f"`harness batch cancel {remote_id}` give it up and run again."
             ) from None
-        self._ledger.saw(batch.id, remote.status, remote.completed, remote.failed)
+        self._ledger.record_status(batch.id, remote.status, remote.completed, remote.failed)
         if tracked.resubmit is None:
             tracked.resubmit = remote.status in ("cancelling", "cancelled")
         if remote.status != tracked.status:

@@ -11,7 +11,7 @@ from harness.errors import CredentialsError, EndpointError
 from harness.models import open_batch_client
 from harness.models.batches import BatchClient, BatchResponse, RemoteBatch, UnknownBatchError
 from harness.running.asking.run_batches import request_count
-from harness.store.ledger import ENDED, Batch, Ledger
+from harness.store.batch_tracker import ENDED, Batch, BatchTracker
 
 # Seconds between two looks at a batch that is being cancelled: the first and the longest.
 _LOOK_S, _LONGEST_LOOK_S = 0.5, 15.0
@@ -20,7 +20,7 @@ _LOOK_S, _LONGEST_LOOK_S = 0.5, 15.0
 Report = Callable[[str], None]
 
 
-async def refresh_batches(ledger: Ledger, warn: Report) -> None:
+async def refresh_batches(ledger: BatchTracker, warn: Report) -> None:
     """Ask the providers for the state of every batch that has not ended.
 
     A batch whose provider cannot be asked stays as it was; ``warn`` is given the reason.
@@ -37,11 +37,11 @@ async def refresh_batches(ledger: Ledger, warn: Report) -> None:
         except (CredentialsError, EndpointError) as error:
             warn(f"{batch.remote}: {error}")
         else:
-            ledger.saw(batch.id, remote.status, remote.completed, remote.failed)
+            ledger.record_status(batch.id, remote.status, remote.completed, remote.failed)
 
 
 async def cancel_batches(
-    ledger: Ledger, batches: list[Batch], *, named: bool, report: Report, warn: Report
+    ledger: BatchTracker, batches: list[Batch], *, named: bool, report: Report, warn: Report
 ) -> bool:
     """Cancel batches, wait until they have ended, and give back what they did not answer.
 
@@ -71,7 +71,7 @@ async def cancel_batches(
 
 
 async def _cancel(
-    ledger: Ledger, batch: Batch, client: BatchClient, *, named: bool, report: Report
+    ledger: BatchTracker, batch: Batch, client: BatchClient, *, named: bool, report: Report
 ) -> str:
     """Cancel one batch; returns the result in words."""
 
@@ -96,7 +96,7 @@ async def _cancel(
             return "the provider does not know it; name it to have it given up"
         lost = ledger.abandon(batch.id, "unknown")
         return f"the provider does not know it; {lost} requests are given up"
-    ledger.saw(batch.id, remote.status, remote.completed, remote.failed)
+    ledger.record_status(batch.id, remote.status, remote.completed, remote.failed)
     freed = await _give_back(ledger, batch.id, client, remote)
     left = ledger.keys(batch.id)
     rest = f"; {request_count(left)} to be collected: run its experiment again" if left else ""
@@ -104,7 +104,7 @@ async def _cancel(
 
 
 async def _give_back(
-    ledger: Ledger, number: int, client: BatchClient, remote: RemoteBatch
+    ledger: BatchTracker, number: int, client: BatchClient, remote: RemoteBatch
 ) -> set[str]:
     """Let go of the keys that a batch which has ended did not answer; returns them."""
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Self
 
 from harness.errors import StoreError
-from harness.store.claims import Claimant, Taken
+from harness.store.leases import ClaimResult, LeaseOwner
 from harness.store.writer import Writer
 
 # A holder says that it is alive this often, and takes itself for gone, well before others do,
@@ -27,7 +27,7 @@ class Lease:
 
     def __init__(self, writer: Writer, since: datetime | None, stop: asyncio.Event) -> None:
         self._writer = writer
-        self._claimant = Claimant(since)
+        self._owner = LeaseOwner(since)
         self._stop = stop
         self._heard = _clocks()
         self._taken_for_gone = False
@@ -55,13 +55,13 @@ class Lease:
         late = any(now - then > _LATE_S for now, then in zip(_clocks(), self._heard, strict=True))
         return late or self._taken_for_gone
 
-    async def take(self, keys: Sequence[str]) -> Taken:
+    async def take(self, keys: Sequence[str]) -> ClaimResult:
         """Claim what is free of the keys.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        taken = await self._writer.do(partial(self._claimant.take, keys=keys))
+        taken = await self._writer.do(partial(self._owner.take, keys=keys))
         self._heard, self._taken_for_gone = _clocks(), False
         return taken
 
@@ -73,7 +73,7 @@ class Lease:
         ``found`` is told of those that have.
         """
         while keys and not self._stop.is_set():
-            answered, free = await self._writer.do(partial(self._claimant.look, keys=keys))
+            answered, free = await self._writer.do(partial(self._owner.poll, keys=keys))
             found(key for key in keys if key in answered)
             keys = [key for key in keys if key not in answered]
             if free:
@@ -87,13 +87,13 @@ class Lease:
     async def release(self) -> None:
         """Give everything back. What cannot be given back lapses."""
         with suppress(StoreError):
-            await self._writer.do(self._claimant.release)
+            await self._writer.do(self._owner.release)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(_BEAT_S)
             with suppress(StoreError):
-                if await self._writer.do(self._claimant.beat):
+                if await self._writer.do(self._owner.renew):
                     self._heard = _clocks()
                 else:
                     self._taken_for_gone = True

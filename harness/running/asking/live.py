@@ -12,7 +12,7 @@ from harness.records import Answer, Failure, Request
 from harness.running.asking.lease import Lease
 from harness.running.budget import Budget
 from harness.running.plan import SystemPlan
-from harness.store.store import Answered
+from harness.store.store import KeyedAnswer
 from harness.store.writer import Writer
 
 
@@ -45,7 +45,7 @@ class LiveCalls:
         # Requests in flight with what is reserved for each, until their answer is stored.
         self._in_flight: dict[str, tuple[Request, int]] = {}
         # What could not be stored yet: answers, and the worst cost of attempts without an answer.
-        self._unstored: list[Answered] = []
+        self._unstored: list[KeyedAnswer] = []
         self._unseen_cost = 0
 
     @property
@@ -104,13 +104,13 @@ class LiveCalls:
         for key, outcome in outcomes:
             request, reserved = self._in_flight[key]
             self._in_flight[key] = (request, 0)
-            unseen = self._worst_unseen_cost(request, outcome)
+            unknown_nano = self._worst_unseen_cost(request, outcome)
             known = 0
             if isinstance(outcome, Answer):
                 self._unstored.append((key, request, outcome))
                 known = outcome.cost or 0
-            self._budget.settle(reserved, known + unseen)
-            self._unseen_cost += unseen
+            self._budget.settle(reserved, known + unknown_nano)
+            self._unseen_cost += unknown_nano
         if self._unstored or self._unseen_cost:
             try:
                 await self._store()
@@ -118,12 +118,15 @@ class LiveCalls:
                 self._stop.set()
 
     async def _store(self) -> None:
-        entries, unseen = self._unstored, self._unseen_cost
+        entries, unknown_nano = self._unstored, self._unseen_cost
         self._unstored, self._unseen_cost = [], 0
         try:
-            spent = await self._writer.put(entries, kind=self._plan.kind, unseen=unseen)
+            spent = await self._writer.put(entries, kind=self._plan.kind, unknown_nano=unknown_nano)
         except StoreError:
-            self._unstored, self._unseen_cost = entries + self._unstored, unseen + self._unseen_cost
+            self._unstored, self._unseen_cost = (
+                entries + self._unstored,
+                unknown_nano + self._unseen_cost,
+            )
             raise
         # Other processes may pay for the same results folder.
         self._budget.spent = max(self._budget.spent, spent)

@@ -13,7 +13,7 @@ from harness.models.prices import Price
 from harness.records import Answer, Failure, Request
 from harness.running.budget import Budget
 from harness.store import Store
-from harness.store.ledger import Ledger
+from harness.store.batch_tracker import BatchTracker
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class RunBatches:
 
     def __init__(self, context: BatchContext, store: Store) -> None:
         self.context = context
-        self.ledger = Ledger(store)
+        self.ledger = BatchTracker(store)
         #: By the batches' numbers in the ledger.
         self.tracked: dict[int, TrackedBatch] = {}
         #: Keys that another process asks for one by one, until it has answers or releases them.

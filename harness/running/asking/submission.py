@@ -20,7 +20,7 @@ from harness.models.batches import (
 )
 from harness.records import Failure
 from harness.running.asking.run_batches import RunBatches, RunStopped, TrackedBatch, request_count
-from harness.store.ledger import SUBMITTING, Batch
+from harness.store.batch_tracker import SUBMITTING, Batch
 
 #: The number of requests that are rendered, claimed and stored at once: the event loop does
 #: nothing else for that long.

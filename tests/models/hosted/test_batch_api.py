@@ -26,7 +26,7 @@ from harness.models.hosted.batch_api import BatchAPI
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Failure
 from harness.serving.server import Server, running
-from harness.store.ledger import ENDED
+from harness.store.batch_tracker import ENDED
 from tests.helpers.loopback_server import completion, handled_by
 
 URL = "/v1/chat/completions"
@@ -44,7 +44,7 @@ def settings(url: str, **values: Any) -> OpenAISettings:
     return openai
 
 
-def with_api(client: Client, **values: Any) -> None:
+async def with_api(client: Client, **values: Any) -> None:
     async def main() -> None:
         scripted = settings_for("scripted", {"model": "empty"} | values)
         async with running(scripted) as (url, server):
@@ -54,7 +54,7 @@ def with_api(client: Client, **values: Any) -> None:
             finally:
                 await api.aclose()
 
-    asyncio.run(main())
+    await main()
 
 
 def requests(count: int, *, text: str = "hello", url: str = URL) -> io.BytesIO:
@@ -85,7 +85,7 @@ async def read(api: BatchAPI, file: str | None) -> dict[str, Any]:
         return dict(result for line in copy if (result := api.read_result(line)) is not None)
 
 
-def test_from_upload_to_answers() -> None:
+async def test_from_upload_to_answers() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         # What separates lines elsewhere is a letter among others here.
         file = await api.upload(requests(40, text="a\u2028b\x85c"))
@@ -107,10 +107,10 @@ def test_from_upload_to_answers() -> None:
             assert answer.body["usage"]["completion_tokens"] > 0
         assert server.stats.answered.total() == len(server.stats.answered) == 40
 
-    with_api(client)
+    await with_api(client)
 
 
-def test_a_batch_is_found_by_its_nonce() -> None:
+async def test_a_batch_is_found_by_its_nonce() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
         created = [await api.create(file, URL, f"nonce-{n}") for n in range(3)]
@@ -119,10 +119,10 @@ def test_a_batch_is_found_by_its_nonce() -> None:
         assert result.id == created[1].id
         assert await api.find_batch("nonce-7", since=0) is None
 
-    with_api(client)
+    await with_api(client)
 
 
-def test_a_second_batch_of_one_nonce_is_cancelled() -> None:
+async def test_a_second_batch_of_one_nonce_is_cancelled() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         file = await api.upload(requests(1))
         first, second, third = [await api.create(file, URL, "same") for _ in range(3)]
@@ -136,7 +136,7 @@ def test_a_second_batch_of_one_nonce_is_cancelled() -> None:
         for name in (first.id, third.id):
             assert (await api.retrieve(name)).status in ("cancelling", "cancelled")
 
-    with_api(client, batch_latency_s=60)
+    await with_api(client, batch_latency_s=60)
 
 
 @pytest.mark.parametrize(
@@ -148,17 +148,17 @@ def test_a_second_batch_of_one_nonce_is_cancelled() -> None:
         (b"", "has no requests"),
     ],
 )
-def test_a_file_that_the_provider_rejects(content: bytes, reason: str) -> None:
+async def test_a_file_that_the_provider_rejects(content: bytes, reason: str) -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(io.BytesIO(content)), URL, "n")
         batch = await ended(api, created.id)
         assert batch.status == "failed"
         assert reason in batch.reason
 
-    with_api(client)
+    await with_api(client)
 
 
-def test_expired_and_failed_lines() -> None:
+async def test_expired_and_failed_lines() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(requests(100)), URL, "n")
         batch = await ended(api, created.id)
@@ -172,10 +172,10 @@ def test_expired_and_failed_lines() -> None:
         }
         assert kinds == {(500, "HTTP 500"), (None, "batch_expired")}
 
-    with_api(client, batch_error=0.2, batch_expire=0.2)
+    await with_api(client, batch_error=0.2, batch_expire=0.2)
 
 
-def test_a_cancelled_batch_keeps_its_answers() -> None:
+async def test_a_cancelled_batch_keeps_its_answers() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         created = await api.create(await api.upload(requests(50)), URL, "n")
         await until(api, created.id, lambda batch: batch.completed)
@@ -188,7 +188,7 @@ def test_a_cancelled_batch_keeps_its_answers() -> None:
         with pytest.raises(EndpointError, match="Cannot cancel"):
             await api.cancel(created.id)
 
-    with_api(client, batch_latency_s=1)
+    await with_api(client, batch_latency_s=1)
 
 
 def row(key: str = "k", response: Any = None, error: Any = None) -> bytes:
@@ -256,7 +256,7 @@ def test_our_key_is_not_taken_from_a_response(monkeypatch: pytest.MonkeyPatch) -
     assert "4711" not in result[1].text
 
 
-def test_unknown_and_rejected() -> None:
+async def test_unknown_and_rejected() -> None:
     async def client(api: BatchAPI, server: Server) -> None:
         with pytest.raises(UnknownBatchError, match="No batch found"):
             await api.retrieve("batch_x")
@@ -265,7 +265,7 @@ def test_unknown_and_rejected() -> None:
         with pytest.raises(EndpointError, match=r"No such File.*mode = \"live\""):
             await api.create("file-x", URL, "n")
 
-    with_api(client)
+    await with_api(client)
     with pytest.raises(CredentialsError):
         BatchAPI(settings("https://api.openai.com/v1"))
 
@@ -280,7 +280,7 @@ def test_unknown_and_rejected() -> None:
         (401, EndpointError),
     ],
 )
-def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]) -> None:
+async def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]) -> None:
     """It is sent once. Only a caller that can look for the batch knows whether to send again."""
     request_count = 0
 
@@ -300,5 +300,5 @@ def test_whether_a_batch_was_made(status: int | None, error: type[EndpointError]
             assert type(raised.value) is error
             await api.aclose()
 
-    asyncio.run(main())
+    await main()
     assert request_count == 1

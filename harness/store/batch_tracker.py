@@ -20,8 +20,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from harness.store.holders import Watch, has_ended, here
-from harness.store.store import Answered, Store, blob_of, chunks, marks, row
+from harness.store.heartbeats import HeartbeatMonitor, has_ended, process_space
+from harness.store.store import KeyedAnswer, Store, answer_columns, chunks, key_bytes, placeholders
 from harness.version import __version__
 
 SUBMITTING, CREATING = "submitting", "creating"
@@ -85,12 +85,12 @@ class Batch:
         return has_ended(place, int(pid))
 
 
-class Ledger:
+class BatchTracker:
     """The batches of a store. Its methods raise what the store's do."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._watch = Watch()
+        self._watch = HeartbeatMonitor()
 
     def batches(self, *, settled: bool = False) -> list[Batch]:
         """Every batch that something is out with, oldest first; all there ever were, if wanted."""
@@ -104,7 +104,7 @@ class Ledger:
         """Which of the keys are out, by batch, with the most that each can cost."""
         found: dict[int, dict[str, int | None]] = {}
         for chunk in chunks(keys):
-            sql = f"SELECT batch, key, worst FROM batch_claims WHERE key IN ({marks(chunk)})"
+            sql = f"SELECT batch, key, worst FROM batch_claims WHERE key IN ({placeholders(chunk)})"
             for batch, key, worst in self._store.rows(sql, list(chunk.values())):
                 found.setdefault(batch, {})[key.hex()] = worst
         return found
@@ -122,9 +122,9 @@ class Ledger:
         """Which of the keys a process is asking for, one by one."""
         found: set[str] = set()
         with self._store.transaction(write=True) as db:
-            self._watch.bury(db)
+            self._watch.drop_expired(db)
             for chunk in chunks(keys):
-                sql = f"SELECT key FROM claims WHERE key IN ({marks(chunk)})"
+                sql = f"SELECT key FROM claims WHERE key IN ({placeholders(chunk)})"
                 found.update(key.hex() for (key,) in db.execute(sql, list(chunk.values())))
         return found
 
@@ -146,7 +146,7 @@ class Ledger:
                     address.api_key_env,
                     now,
                     now,
-                    f"{here()}:{os.getpid()}",
+                    f"{process_space()}:{os.getpid()}",
                     SUBMITTING,
                 ),
             )
@@ -165,13 +165,13 @@ class Ledger:
         with self._store.transaction(write=True) as db:
             if _status(db, batch) != SUBMITTING:
                 return got
-            self._watch.bury(db)
+            self._watch.drop_expired(db)
             answered = self._store.known(worst, since=since)
             for key, most in worst.items():
-                asked = db.execute("SELECT 1 FROM claims WHERE key = ?", (blob_of(key),))
+                asked = db.execute("SELECT 1 FROM claims WHERE key = ?", (key_bytes(key),))
                 if key not in answered and asked.fetchone() is None:
                     sql = "INSERT OR IGNORE INTO batch_claims VALUES (?, ?, ?)"
-                    if db.execute(sql, (blob_of(key), batch, most)).rowcount:
+                    if db.execute(sql, (key_bytes(key), batch, most)).rowcount:
                         got.add(key)
             db.execute("UPDATE batches SET requests = requests + ? WHERE id = ?", (len(got), batch))
         return got
@@ -189,7 +189,7 @@ class Ledger:
         """The provider has the batch under this id; ``False`` as for :meth:`create`."""
         return self._step(batch, (CREATING,), remote=remote, status=status)
 
-    def saw(self, batch: int, status: str, done: int | None, failed: int | None) -> None:
+    def record_status(self, batch: int, status: str, done: int | None, failed: int | None) -> None:
         """What the provider says of a batch that it has."""
         with self._store.writing() as db:
             db.execute(
@@ -197,20 +197,20 @@ class Ledger:
                 (status, done, failed, batch),
             )
 
-    def store(self, batch: int, answered: Sequence[Answered], *, kind: str) -> set[str]:
+    def store(self, batch: int, answered: Sequence[KeyedAnswer], *, kind: str) -> set[str]:
         """Put answers of a batch, and let go of their keys.
 
         Returns the keys whose answers were put: another process may have been quicker. An
         answer of unknown cost counts in the run as the most that it can have cost.
         """
         rows = {
-            key: row(key, request.table(), answer, kind=kind, version=__version__)
+            key: answer_columns(key, request.table(), answer, kind=kind, version=__version__)
             for key, request, answer in answered
         }
         with self._store.transaction(write=True) as db:
             taken = _take(db, batch, rows)
-            unseen = sum(taken[key] or 0 for key in taken if rows[key]["cost"] is None)
-            self._store.insert(db, [rows[key] for key in taken], unseen)
+            unknown_nano = sum(taken[key] or 0 for key in taken if rows[key]["cost"] is None)
+            self._store.insert(db, [rows[key] for key in taken], unknown_nano)
         return set(taken)
 
     def free(self, batch: int, keys: Iterable[str]) -> set[str]:
@@ -236,7 +236,9 @@ class Ledger:
     def _step(self, batch: int, expected: Sequence[str], **columns: Any) -> bool:
         names = ", ".join(f"{name} = ?" for name in columns)
         with self._store.writing() as db:
-            sql = f"UPDATE batches SET {names} WHERE id = ? AND status IN ({marks(expected)})"
+            sql = (
+                f"UPDATE batches SET {names} WHERE id = ? AND status IN ({placeholders(expected)})"
+            )
             return db.execute(sql, (*columns.values(), batch, *expected)).rowcount > 0
 
     def _read(self, which: str, values: Sequence[Any] = ()) -> list[Batch]:
@@ -267,7 +269,7 @@ def _take(db: sqlite3.Connection, batch: int, keys: Iterable[str]) -> dict[str, 
     """Let go of keys; returns those that were out with the batch, with the most each can cost."""
     taken: dict[str, int | None] = {}
     for key in keys:
-        found = (blob_of(key), batch)
+        found = (key_bytes(key), batch)
         which = "FROM batch_claims WHERE key = ? AND batch = ?"
         for (worst,) in db.execute(f"SELECT worst {which}", found).fetchall():
             db.execute(f"DELETE {which}", found)

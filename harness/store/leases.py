@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness.store.holders import Watch, here
-from harness.store.ledger import Ledger
-from harness.store.store import Store, blob_of, marks
+from harness.store.batch_tracker import BatchTracker
+from harness.store.heartbeats import HeartbeatMonitor, process_space
+from harness.store.store import Store, key_bytes, placeholders
 
 #: So many keys are looked at while others have them.
-LOOKED_AT = 500
+_KEYS_A_POLL = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ClaimResult:
     """What became of keys that were to be claimed, each in the order given.
 
     ``own`` are claimed now, ``answered`` need not be asked, ``elsewhere`` another process asks
@@ -35,7 +35,7 @@ class Taken:
     batched: list[str]
 
 
-class Claimant:
+class LeaseOwner:
     """Someone who claims keys of a store; its methods raise what the store's do.
 
     ``since``: answers from before that moment do not count.
@@ -44,50 +44,50 @@ class Claimant:
     def __init__(self, since: datetime | None = None) -> None:
         self._name = uuid.uuid4().hex
         self._since = since
-        self._watch = Watch()
+        self._watch = HeartbeatMonitor()
 
-    def take(self, store: Store, keys: Sequence[str]) -> Taken:
+    def take(self, store: Store, keys: Sequence[str]) -> ClaimResult:
         """Claim those of the keys that nobody has answered or claimed."""
         with store.transaction(write=True) as db:
             db.execute(
                 "INSERT INTO holders VALUES (?, ?, ?, 0) "
                 "ON CONFLICT (name) DO UPDATE SET beats = beats + 1",
-                (self._name, here(), os.getpid()),
+                (self._name, process_space(), os.getpid()),
             )
-            self._watch.bury(db)
+            self._watch.drop_expired(db)
             answered = store.known(keys, since=self._since)
-            held = Ledger(store).out(keys)
+            held = BatchTracker(store).out(keys)
             db.executemany(
                 "INSERT OR IGNORE INTO claims VALUES (?, ?)",
-                ((blob_of(k), self._name) for k in keys if k not in answered and k not in held),
+                ((key_bytes(k), self._name) for k in keys if k not in answered and k not in held),
             )
             rows = db.execute("SELECT key FROM claims WHERE holder = ?", (self._name,))
             own = {key.hex() for (key,) in rows}
         others = [key for key in keys if key not in answered and key not in own]
-        return Taken(
+        return ClaimResult(
             own=[key for key in keys if key in own],
             answered=[key for key in keys if key in answered],
             elsewhere=[key for key in others if key not in held],
             batched=[key for key in others if key in held],
         )
 
-    def beat(self, store: Store) -> bool:
+    def renew(self, store: Store) -> bool:
         """Say that the claimant is alive; ``False`` if others have taken it for gone."""
         with store.writing() as db:
             sql = "UPDATE holders SET beats = beats + 1 WHERE name = ?"
             return db.execute(sql, (self._name,)).rowcount > 0
 
-    def look(self, store: Store, keys: Sequence[str]) -> tuple[set[str], bool]:
+    def poll(self, store: Store, keys: Sequence[str]) -> tuple[set[str], bool]:
         """Which of the first keys are answered now, and whether any of the others is free."""
-        some = keys[:LOOKED_AT]
+        some = keys[:_KEYS_A_POLL]
         answered = store.known(some, since=self._since)
-        rest = [blob_of(key) for key in some if key not in answered]
+        rest = [key_bytes(key) for key in some if key not in answered]
         if not rest:
             return answered, False
-        sql = f"SELECT count(*) FROM claims WHERE key IN ({marks(rest)})"
+        sql = f"SELECT count(*) FROM claims WHERE key IN ({placeholders(rest)})"
         ((claimed,),) = store.rows(sql, rest)
         holders = store.rows("SELECT name, place, pid, beats FROM holders")
-        gone = [self._watch.gone(*holder) for holder in holders]
+        gone = [self._watch.is_expired(*holder) for holder in holders]
         return answered, claimed < len(rest) or any(gone)
 
     def release(self, store: Store) -> None:

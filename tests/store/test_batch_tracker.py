@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness.store import Store, table_key
-from harness.store.claims import Claimant
-from harness.store.holders import here
-from harness.store.ledger import CREATING, SUBMITTING, Address, Ledger
+from harness.store.batch_tracker import CREATING, SUBMITTING, Address, BatchTracker
+from harness.store.heartbeats import process_space
+from harness.store.leases import LeaseOwner
 from tests.helpers.stored_answers import answer, as_request, put, request
 
 ADDRESS = Address(
@@ -28,7 +28,7 @@ ADDRESS = Address(
 KEYS = [table_key(request(number)) for number in range(6)]
 
 
-def at_provider(ledger: Ledger, keys: list[str], remote: str = "batch_1") -> int:
+def at_provider(ledger: BatchTracker, keys: list[str], remote: str = "batch_1") -> int:
     number = ledger.begin(ADDRESS)
     assert ledger.claim(number, dict.fromkeys(keys, 10)) == set(keys)
     assert ledger.create(number)
@@ -37,7 +37,7 @@ def at_provider(ledger: Ledger, keys: list[str], remote: str = "batch_1") -> int
 
 
 def test_a_key_is_out_once(store: Store) -> None:
-    ledger = Ledger(store)
+    ledger = BatchTracker(store)
     first = at_provider(ledger, KEYS[:3])
     second = ledger.begin(ADDRESS)
     put(store, 3)
@@ -54,7 +54,7 @@ def test_a_key_is_out_once(store: Store) -> None:
 
 
 def test_an_answer_is_stored_once_and_frees_its_key(store: Store) -> None:
-    ledger = Ledger(store)
+    ledger = BatchTracker(store)
     number = at_provider(ledger, KEYS[:2])
     entries = [(KEYS[n], as_request(request(n)), answer(n)) for n in range(2)]
     assert ledger.store(number, entries[:1], kind="completion") == {KEYS[0]}
@@ -68,7 +68,7 @@ def test_an_answer_is_stored_once_and_frees_its_key(store: Store) -> None:
 
 def test_an_answer_of_unknown_cost_counts_as_the_most_it_may_be(path: Path) -> None:
     with Store(path, run="r") as store:
-        ledger = Ledger(store)
+        ledger = BatchTracker(store)
         number = at_provider(ledger, KEYS[:3])
         entries = [
             (KEYS[n], as_request(request(n)), answer(n, cost=c))
@@ -81,21 +81,21 @@ def test_an_answer_of_unknown_cost_counts_as_the_most_it_may_be(path: Path) -> N
 
 
 def test_what_a_process_is_asking_for_is_not_given_to_a_batch(store: Store) -> None:
-    ledger = Ledger(store)
-    number, claimant = ledger.begin(ADDRESS), Claimant()
+    ledger = BatchTracker(store)
+    number, claimant = ledger.begin(ADDRESS), LeaseOwner()
     claimant.take(store, KEYS[:2])
     assert ledger.elsewhere(KEYS) == set(KEYS[:2])
     assert ledger.claim(number, dict.fromkeys(KEYS[:3], 10)) == ledger.keys(number) == {KEYS[2]}
     with store.writing() as db:
         # One of an earlier boot is gone.
-        host, _, namespace = here().rsplit("/", 2)
+        host, _, namespace = process_space().rsplit("/", 2)
         db.execute("UPDATE holders SET place = ?", (f"{host}/another/{namespace}",))
     assert ledger.claim(number, dict.fromkeys(KEYS[:2], 10)) == set(KEYS[:2])
     assert ledger.elsewhere(KEYS) == set()
 
 
 def test_a_batch_that_was_given_up_goes_no_further(store: Store) -> None:
-    ledger = Ledger(store)
+    ledger = BatchTracker(store)
     number = ledger.begin(ADDRESS)
     ledger.claim(number, dict.fromkeys(KEYS, None))
     assert ledger.give_up(number)
@@ -107,7 +107,7 @@ def test_a_batch_that_was_given_up_goes_no_further(store: Store) -> None:
 
 
 def test_a_batch_that_the_provider_has_is_not_given_up(store: Store) -> None:
-    ledger = Ledger(store)
+    ledger = BatchTracker(store)
     number = at_provider(ledger, KEYS)
     assert not ledger.give_up(number)
     assert ledger.free(number, KEYS[:2]) == set(KEYS[:2])
@@ -117,7 +117,7 @@ def test_a_batch_that_the_provider_has_is_not_given_up(store: Store) -> None:
 
 
 def test_the_steps_of_a_submission(store: Store) -> None:
-    ledger = Ledger(store)
+    ledger = BatchTracker(store)
     number = ledger.begin(ADDRESS)
     seen = []
     for step in (
@@ -144,7 +144,7 @@ def test_the_steps_of_a_submission(store: Store) -> None:
 
 
 def test_whether_the_submitting_process_is_gone(store: Store) -> None:
-    ledger = Ledger(store)
+    ledger = BatchTracker(store)
     number = ledger.begin(ADDRESS)
 
     def orphaned(owner: str) -> bool:
@@ -156,9 +156,9 @@ def test_whether_the_submitting_process_is_gone(store: Store) -> None:
 
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert not orphaned(f"{here()}:{os.getpid()}")
-    assert orphaned(f"{here()}:{process.pid}")
-    assert not orphaned(f"another-{here()}:{process.pid}")
+    assert not orphaned(f"{process_space()}:{os.getpid()}")
+    assert orphaned(f"{process_space()}:{process.pid}")
+    assert not orphaned(f"another-{process_space()}:{process.pid}")
 
 
 @pytest.mark.parametrize("at_once", [4])
@@ -168,7 +168,7 @@ def test_claims_from_many_connections(path: Path, at_once: int) -> None:
 
     def claim() -> None:
         with Store(path) as store:
-            ledger = Ledger(store)
+            ledger = BatchTracker(store)
             number = ledger.begin(ADDRESS)
             mine: set[str] = set()
             for start in range(0, len(keys), 10):

@@ -12,7 +12,7 @@ from pathlib import Path
 _SILENCE_S = 60.0
 
 
-def here() -> str:
+def process_space() -> str:
     """What a process id means something in: host, the boot since which, and the id's namespace."""
     boot = namespace = ""
     try:
@@ -24,8 +24,8 @@ def here() -> str:
 
 
 def has_ended(place: str, pid: int) -> bool:
-    """Whether the process of this id, and of this :func:`here`, is certainly gone."""
-    own = here()
+    """Whether the process of this id, and of this :func:`process_space`, is certainly gone."""
+    own = process_space()
     host, boot, _ = place.rsplit("/", 2) if place.count("/") >= 2 else (place, "", "")
     if host == socket.gethostname() and boot and boot != own.rsplit("/", 2)[1]:
         return True
@@ -40,14 +40,14 @@ def has_ended(place: str, pid: int) -> bool:
     return False
 
 
-class Watch:
+class HeartbeatMonitor:
     """An eye on the holders of claims, by this process's own clock."""
 
     def __init__(self) -> None:
         # The last beat of each, and when it was first seen.
         self._beats: dict[str, tuple[int, float]] = {}
 
-    def gone(self, name: str, place: str, pid: int, beats: int) -> bool:
+    def is_expired(self, name: str, place: str, pid: int, beats: int) -> bool:
         """Whether a holder is gone: it has ended, or this watch has seen no beat for a minute."""
         now = time.monotonic()
         last, since = self._beats.get(name, (None, now))
@@ -56,9 +56,9 @@ class Watch:
             since = now
         return now - since > _SILENCE_S or has_ended(place, pid)
 
-    def bury(self, db: sqlite3.Connection) -> None:
+    def drop_expired(self, db: sqlite3.Connection) -> None:
         """Forget the claims of holders that are gone."""
         for holder in db.execute("SELECT name, place, pid, beats FROM holders").fetchall():
-            if self.gone(*holder):
+            if self.is_expired(*holder):
                 db.execute("DELETE FROM claims WHERE holder = ?", holder[:1])
                 db.execute("DELETE FROM holders WHERE name = ?", holder[:1])
