@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
@@ -48,15 +47,11 @@ async def drain(
     return outcomes
 
 
-def run(handler: Handler, count: int = 1, **values: Any) -> dict[int, Answer | Failure]:
+async def run(handler: Handler, count: int = 1, **values: Any) -> dict[int, Answer | Failure]:
     """Send ``count`` requests to a server with this handler; the outcomes by number."""
-
-    async def main() -> dict[int, Answer | Failure]:
-        async with handled_by(handler) as url:
-            backend = hosted(url, **values)
-            return await drain(backend, requests_of(backend, count))
-
-    return asyncio.run(main())
+    async with handled_by(handler) as url:
+        backend = hosted(url, **values)
+        return await drain(backend, requests_of(backend, count))
 
 
 def always(respond: Callable[[], web.StreamResponse]) -> Handler:

@@ -25,7 +25,7 @@ from harness.models.batches import (
 from harness.models.hosted.batch_api import BatchAPI
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Failure
-from harness.serving.server import Server, running
+from harness.serving.server import Server, running_server
 from harness.store.batch_tracker import ENDED
 from tests.helpers.loopback_server import completion, handled_by
 
@@ -47,7 +47,7 @@ def settings(url: str, **values: Any) -> OpenAISettings:
 async def with_api(client: Client, **values: Any) -> None:
     async def main() -> None:
         scripted = settings_for("scripted", {"model": "empty"} | values)
-        async with running(scripted) as (url, server):
+        async with running_server(scripted) as (url, server):
             api = BatchAPI(settings(url))
             try:
                 await client(api, server)

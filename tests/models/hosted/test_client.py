@@ -14,7 +14,7 @@ from harness.errors import CredentialsError, EndpointError
 from harness.models import open_backend, settings_for
 from harness.models.hosted.client import OpenAIBackend
 from harness.records import Answer, Failure
-from harness.serving.server import running
+from harness.serving.server import running_server
 from tests.helpers.hosted_backend import (
     KEY,
     always,
@@ -71,28 +71,24 @@ def test_how_it_is_sent_is_no_part_of_the_request() -> None:
 
 
 @pytest.mark.parametrize("system", ["be brief", "", None])
-def test_the_body_of_the_request_is_what_the_server_gets(system: str | None) -> None:
+async def test_the_body_of_the_request_is_what_the_server_gets(system: str | None) -> None:
     got: list[tuple[str, dict[str, Any], str]] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
         got.append((request.path, await request.json(), request.headers["Authorization"]))
         return web.json_response(completion())
 
-    async def main() -> dict[str, Any]:
-        async with handled_by(handler) as url:
-            backend = hosted(url, extra_body={"guided": {"a": [1]}}, stop=["\n\n\n"])
-            request = backend.request(prompt_of('é "quoted" \\n \u200b 😀', system))
-            await drain(backend, [(0, request)])
-            return request
-
-    request = asyncio.run(main())
+    async with handled_by(handler) as url:
+        backend = hosted(url, extra_body={"guided": {"a": [1]}}, stop=["\n\n\n"])
+        request = backend.request(prompt_of('é "quoted" \\n \u200b 😀', system))
+        await drain(backend, [(0, request)])
     ((path, body, authorization),) = got
     assert body == request.body
     assert path == ("/v1/completions" if system is None else "/v1/chat/completions")
     assert authorization == "Bearer none"
 
 
-def test_azure_has_its_own_path_and_header(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_azure_has_its_own_path_and_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     got: list[web.Request] = []
 
@@ -108,7 +104,7 @@ def test_azure_has_its_own_path_and_header(monkeypatch: pytest.MonkeyPatch) -> N
             outcomes = await drain(backend, requests_of(backend, 1))
             assert isinstance(outcomes[0], Answer)
 
-    asyncio.run(main())
+    await main()
     assert got[0].path == "/openai/deployments/my-deployment/chat/completions"
     assert got[0].query_string == "api-version=2024-10-21"
     assert got[0].headers["api-key"] == KEY
@@ -137,7 +133,7 @@ def test_a_server_of_ones_own_needs_none_unless_a_variable_is_named() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 200, 204, 302])
-def test_a_key_that_the_server_repeats_is_hidden(
+async def test_a_key_that_the_server_repeats_is_hidden(
     status: int,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -170,7 +166,7 @@ def test_a_key_that_the_server_repeats_is_hidden(
                 output += repr(error) + str(error)
             return output + repr(backend) + repr(vars(backend.settings))
 
-    output = asyncio.run(main())
+    output = await main()
     assert authorizations[0] == f"Bearer {KEY}"
     captured = capfd.readouterr()
     for text in (output, caplog.text, captured.out, captured.err):
@@ -181,7 +177,9 @@ def test_a_key_that_the_server_repeats_is_hidden(
         assert "\x1b" not in output
 
 
-def test_other_secrets_of_the_environment_are_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_other_secrets_of_the_environment_are_hidden_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "opaque-key-0001")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway: gateway-token-0002\nX-Short: on")
 
@@ -190,15 +188,15 @@ def test_other_secrets_of_the_environment_are_hidden_too(monkeypatch: pytest.Mon
             400, f"{request.headers['X-Gateway']} on {request.headers['Authorization']}"
         )
 
-    message = failure_of(run(handler)).message
+    message = failure_of(await run(handler)).message
     assert message == "HTTP 400: [hidden] on [hidden]"
 
 
-def _stored(monkeypatch: pytest.MonkeyPatch, text: str, **environment: str) -> str:
+async def _stored(monkeypatch: pytest.MonkeyPatch, text: str, **environment: str) -> str:
     """What is kept of an answer of this text."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    (answer,) = run(always(lambda: web.json_response(completion(text)))).values()
+    (answer,) = (await run(always(lambda: web.json_response(completion(text))))).values()
     assert isinstance(answer, Answer)
     return str(json.loads(answer.response)["choices"][0]["message"]["content"])
 
@@ -216,11 +214,11 @@ def _stored(monkeypatch: pytest.MonkeyPatch, text: str, **environment: str) -> s
         ("http_proxy", "http://user:Bamako@127.0.0.1:9", "Bamako"),
     ],
 )
-def test_words_of_an_answer_are_no_secrets(
+async def test_words_of_an_answer_are_no_secrets(
     variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = f'result = [Location(span="{words}")]'
-    assert _stored(monkeypatch, text, **{variable: value, "no_proxy": "127.0.0.1"}) == text
+    assert await _stored(monkeypatch, text, **{variable: value, "no_proxy": "127.0.0.1"}) == text
 
 
 @pytest.mark.parametrize(
@@ -235,17 +233,17 @@ def test_words_of_an_answer_are_no_secrets(
         ("http_proxy", "http://user:hunter2@127.0.0.1:9", "hunter2"),
     ],
 )
-def test_what_looks_like_a_secret_is_not_stored(
+async def test_what_looks_like_a_secret_is_not_stored(
     variable: str, value: str, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = {variable: value, "no_proxy": "127.0.0.1"}
-    assert _stored(monkeypatch, f"got {secret}", **environment) == "got [hidden]"
+    assert await _stored(monkeypatch, f"got {secret}", **environment) == "got [hidden]"
 
 
 # The whole
 
 
-def test_with_faults_on_the_wire_nothing_is_lost_wrong_or_paid_twice() -> None:
+async def test_with_faults_on_the_wire_nothing_is_lost_wrong_or_paid_twice() -> None:
     async def main() -> dict[str, Any]:
         script = settings_for(
             "scripted",
@@ -258,7 +256,7 @@ def test_with_faults_on_the_wire_nothing_is_lost_wrong_or_paid_twice() -> None:
                 "retry_after_s": 0.05,
             },
         )
-        async with running(script) as (url, server):
+        async with running_server(script) as (url, server):
             backend = hosted(url, concurrency=32, backoff_s=0.01)
             outcomes = await drain(backend, requests_of(backend, 600))
             assert sorted(outcomes) == list(range(600))
@@ -267,7 +265,7 @@ def test_with_faults_on_the_wire_nothing_is_lost_wrong_or_paid_twice() -> None:
                 assert backend.reply(outcome, cached=False).text == " []\n"
             return server.stats.to_json()
 
-    stats = asyncio.run(main())
+    stats = await main()
     assert stats["answered"] == stats["distinct"] == 600
     assert stats["answered_twice"] == 0
     assert stats["requests"] == 600 + sum(stats["faults"].values())
@@ -278,7 +276,7 @@ def test_with_faults_on_the_wire_nothing_is_lost_wrong_or_paid_twice() -> None:
     assert 16 < stats["most_in_flight"] <= 32
 
 
-def test_an_answer_has_its_text_cost_and_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_has_its_text_cost_and_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     body = completion(" []\n", system_fingerprint="fp_9")
     sent = json.dumps(body, indent=1)
 
@@ -291,7 +289,7 @@ def test_an_answer_has_its_text_cost_and_latency(monkeypatch: pytest.MonkeyPatch
             backend = hosted(url, provider="openai", model="gpt-4o")
             return backend, (await drain(backend, requests_of(backend, 1)))[0]
 
-    backend, answer = asyncio.run(main())
+    backend, answer = await main()
     assert isinstance(answer, Answer)
     assert answer.response == sent
     assert 0.1 <= answer.latency_s < 30
@@ -310,7 +308,7 @@ async def test_a_backend_can_be_used_again_after_it_was_closed() -> None:
             assert len(await drain(backend, requests_of(backend, 3))) == 3
 
 
-def test_an_interrupt_leaves_nothing_behind() -> None:
+async def test_an_interrupt_leaves_nothing_behind() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(300)
         return web.json_response(completion())
@@ -322,4 +320,4 @@ def test_an_interrupt_leaves_nothing_behind() -> None:
                 async with asyncio.timeout(0.3):
                     await drain(backend, requests_of(backend, 100))
 
-    asyncio.run(asyncio.wait_for(main(), 120))
+    await asyncio.wait_for(main(), 120)

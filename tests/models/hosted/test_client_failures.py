@@ -29,34 +29,36 @@ from tests.helpers.loopback_server import completion, handled_by
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
-def test_a_temporary_failure_is_retried(status: int) -> None:
+async def test_a_temporary_failure_is_retried(status: int) -> None:
     handler, request_times = after(lambda: error_response(status, "not now"), times=7)
-    (outcome,) = run(handler).values()
+    (outcome,) = (await run(handler)).values()
     assert isinstance(outcome, Answer)
     assert len(request_times) == 8
 
 
 @pytest.mark.parametrize("status", [400, 405, 410, 413, 415, 422, 451])
-def test_another_4xx_is_final_at_once(status: int) -> None:
+async def test_another_4xx_is_final_at_once(status: int) -> None:
     handler, request_times = after(lambda: error_response(status, "bad\n  request"))
-    assert failure_of(run(handler)) == Failure(f"HTTP {status}: bad request", status, attempts=1)
+    assert failure_of(await run(handler)) == Failure(
+        f"HTTP {status}: bad request", status, attempts=1
+    )
     assert len(request_times) == 1
 
 
-def test_a_call_that_never_succeeds_is_given_up_after_max_attempts() -> None:
+async def test_a_call_that_never_succeeds_is_given_up_after_max_attempts() -> None:
     handler, request_times = after(lambda: error_response(503, "overloaded"), times=100)
-    assert failure_of(run(handler, max_attempts=9)) == Failure("HTTP 503: overloaded", 503, 9)
+    assert failure_of(await run(handler, max_attempts=9)) == Failure("HTTP 503: overloaded", 503, 9)
     assert len(request_times) == 9
 
 
-def test_one_failed_call_does_not_stop_the_others() -> None:
+async def test_one_failed_call_does_not_stop_the_others() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body["messages"][-1]["content"] in ("text 3", "text 0"):
             return error_response(400, "no")
         return web.json_response(completion())
 
-    outcomes = run(handler, 20, concurrency=2)
+    outcomes = await run(handler, 20, concurrency=2)
     assert {k for k, o in outcomes.items() if isinstance(o, Failure)} == {0, 3}
     assert len(outcomes) == 20
 
@@ -73,15 +75,15 @@ def test_one_failed_call_does_not_stop_the_others() -> None:
         ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
     ],
 )
-def test_retry_after_is_honoured(headers: dict[str, str], least: float) -> None:
+async def test_retry_after_is_honoured(headers: dict[str, str], least: float) -> None:
     handler, request_times = after(lambda: error_response(429, "slow down", **headers))
-    assert isinstance(run(handler)[0], Answer)
+    assert isinstance((await run(handler))[0], Answer)
     waited = request_times[1] - request_times[0]
     # The upper bound tells the right wait from the 60 s of a header that has to be passed over.
     assert least <= waited < least * 1.1 + 20
 
 
-def test_retry_after_may_be_a_date() -> None:
+async def test_retry_after_may_be_a_date() -> None:
     def refuse() -> web.Response:
         # The date of the retry is 2 s after the server's own date, whatever the clock here says.
         return error_response(
@@ -94,25 +96,25 @@ def test_retry_after_may_be_a_date() -> None:
         )
 
     handler, request_times = after(refuse)
-    assert isinstance(run(handler)[0], Answer)
+    assert isinstance((await run(handler))[0], Answer)
     waited = request_times[1] - request_times[0]
     assert 2 <= waited < 2 * 1.1 + 20
 
 
-def test_a_retry_after_of_hours_fails_the_call_at_once() -> None:
+async def test_a_retry_after_of_hours_fails_the_call_at_once() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         if (await request.json())["messages"][-1]["content"] == "text 1":
             return error_response(429, "tomorrow", **{"Retry-After": "86400"})
         return web.json_response(completion())
 
-    outcomes = run(handler, 3, concurrency=1)
+    outcomes = await run(handler, 3, concurrency=1)
     assert [isinstance(outcomes[n], Answer) for n in range(3)] == [True, False, True]
     assert outcomes[1] == SystemWideFailure(
         "out of service for 24 hours: HTTP 429: tomorrow", 429, retry_after_s=86400.0
     )
 
 
-def test_a_sleeping_call_occupies_no_slot() -> None:
+async def test_a_sleeping_call_occupies_no_slot() -> None:
     request_counts: Counter[str] = Counter()
     order: list[str] = []
 
@@ -124,7 +126,7 @@ def test_a_sleeping_call_occupies_no_slot() -> None:
         order.append(text)
         return web.json_response(completion())
 
-    outcomes = run(handler, 10, concurrency=1)
+    outcomes = await run(handler, 10, concurrency=1)
     assert all(isinstance(o, Answer) for o in outcomes.values())
     assert order == [f"text {n}" for n in range(1, 10)] + ["text 0"]
 
@@ -147,25 +149,25 @@ def _raw(content: bytes, content_type: str = "application/json") -> web.Response
         (lambda: web.Response(status=204), "not JSON"),
     ],
 )
-def test_a_malformed_answer_is_a_failed_attempt(
+async def test_a_malformed_answer_is_a_failed_attempt(
     broken: Callable[[], web.StreamResponse], message: str
 ) -> None:
     handler, request_times = after(broken)
-    assert isinstance(run(handler)[0], Answer)
+    assert isinstance((await run(handler))[0], Answer)
     assert len(request_times) == 2
     if "not JSON" in message:
         # A web page where a model should be: so it would be for every call.
         with pytest.raises(EndpointError, match=message):
-            run(always(broken))
+            await run(always(broken))
         return
-    failure = failure_of(run(always(broken)))
+    failure = failure_of(await run(always(broken)))
     assert message in failure.message
     assert len(failure.message) <= 300
     assert failure.attempts == 8
 
 
 @pytest.mark.parametrize("how", ["close", "half", "chunked", "garbage"])
-def test_a_dropped_connection_is_retried(how: str) -> None:
+async def test_a_dropped_connection_is_retried(how: str) -> None:
     request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -187,12 +189,12 @@ def test_a_dropped_connection_is_retried(how: str) -> None:
         request.transport.close()
         return response
 
-    assert isinstance(run(handler)[0], Answer)
+    assert isinstance((await run(handler))[0], Answer)
     assert request_count == 4
 
 
 @pytest.mark.parametrize("trickle", [False, True])
-def test_a_hanging_server_is_left_after_the_timeout(trickle: bool) -> None:
+async def test_a_hanging_server_is_left_after_the_timeout(trickle: bool) -> None:
     request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -209,18 +211,18 @@ def test_a_hanging_server_is_left_after_the_timeout(trickle: bool) -> None:
                 await response.write(b" ")
         return response
 
-    assert isinstance(run(handler, timeout_s=1.0)[0], Answer)
+    assert isinstance((await run(handler, timeout_s=1.0))[0], Answer)
     assert request_count == 2
 
 
-def test_a_prompt_that_cannot_be_sent_is_its_own_failure() -> None:
+async def test_a_prompt_that_cannot_be_sent_is_its_own_failure() -> None:
     async def main() -> dict[int, Answer | Failure]:
         async with handled_by(always(lambda: web.json_response(completion()))) as url:
             backend = hosted(url)
             requests = [(0, backend.request(prompt_of("\ud800"))), *requests_of(backend, 2)][:2]
             return await drain(backend, [requests[0], (1, requests[1][1])])
 
-    outcomes = asyncio.run(main())
+    outcomes = await main()
     assert isinstance(outcomes[1], Answer)
     assert isinstance(outcomes[0], Failure)
     assert "could not be sent: UnicodeEncodeError" in outcomes[0].message
@@ -248,10 +250,10 @@ def test_a_prompt_that_cannot_be_sent_is_its_own_failure() -> None:
         ),
     ],
 )
-def test_rejected_prompts_name_the_cause(
+async def test_rejected_prompts_name_the_cause(
     error: Callable[[], web.Response], too_long: bool, filtered: bool
 ) -> None:
-    failure = failure_of(run(always(error)))
+    failure = failure_of(await run(always(error)))
     assert (failure.too_long, failure.filtered) == (too_long, filtered)
 
 
@@ -264,7 +266,9 @@ def test_rejected_prompts_name_the_cause(
         (None, {"Retry-After": "nan"}),
     ],
 )
-def test_a_strange_error_is_the_failure_of_one_call(body: Any, headers: dict[str, str]) -> None:
+async def test_a_strange_error_is_the_failure_of_one_call(
+    body: Any, headers: dict[str, str]
+) -> None:
     request_count = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -280,6 +284,6 @@ def test_a_strange_error_is_the_failure_of_one_call(body: Any, headers: dict[str
             backend = hosted(url, concurrency=1)
             return await drain(backend, requests_of(backend, 3))
 
-    outcomes = asyncio.run(main())
+    outcomes = await main()
     assert len(outcomes) == 3
     assert sum(isinstance(o, Answer) for o in outcomes.values()) == (3 if headers else 2)

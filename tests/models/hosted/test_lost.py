@@ -70,29 +70,29 @@ def _in_turn(*plays: Play) -> Play:
 
 
 @pytest.mark.parametrize("play", [_drop, _half, _hang, _garbled, _page, _other])
-def test_an_attempt_without_an_answer_is_lost(play: Play) -> None:
+async def test_an_attempt_without_an_answer_is_lost(play: Play) -> None:
     handler = _in_turn(play, _turned_away(429), play, _turned_away(503))
-    (answer,) = run(handler, timeout_s=1.0).values()
+    (answer,) = (await run(handler, timeout_s=1.0)).values()
     assert isinstance(answer, Answer)
     assert answer.lost_attempts == 2
 
 
-def test_a_rejected_attempt_is_not_lost() -> None:
+async def test_a_rejected_attempt_is_not_lost() -> None:
     handler = _in_turn(*map(_turned_away, (429, 500, 503, 408, 409)))
-    (answer,) = run(handler).values()
+    (answer,) = (await run(handler)).values()
     assert isinstance(answer, Answer)
     assert answer.lost_attempts == 0
-    assert failure_of(run(_in_turn(_turned_away(400)))).lost_attempts == 0
+    assert failure_of(await run(_in_turn(_turned_away(400)))).lost_attempts == 0
 
 
-def test_a_call_that_fails_for_good_says_how_many_it_lost() -> None:
-    turned_away = failure_of(run(_in_turn(_drop, _garbled, _turned_away(400))))
+async def test_a_call_that_fails_for_good_says_how_many_it_lost() -> None:
+    turned_away = failure_of(await run(_in_turn(_drop, _garbled, _turned_away(400))))
     assert (turned_away.status_code, turned_away.attempts, turned_away.lost_attempts) == (400, 3, 2)
-    silent = failure_of(run(_in_turn(_turned_away(503), *[_drop] * 8)))
+    silent = failure_of(await run(_in_turn(_turned_away(503), *[_drop] * 8)))
     assert (silent.status_code, silent.attempts, silent.lost_attempts) == (None, 8, 7)
 
 
-def test_a_response_without_end_is_lost_too() -> None:
+async def test_a_response_without_end_is_lost_too() -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -100,19 +100,19 @@ def test_a_response_without_end_is_lost_too() -> None:
             await response.write(b" " * 2**20)
         return response
 
-    failure = failure_of(run(_in_turn(_garbled, endless)))
+    failure = failure_of(await run(_in_turn(_garbled, endless)))
     assert (failure.attempts, failure.lost_attempts) == (2, 2)
 
 
-def test_an_attempt_whose_reading_raises_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_attempt_whose_reading_raises_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(body: Any) -> bool:
         raise LookupError
 
     monkeypatch.setattr("harness.models.hosted.client.is_answer", broken)
-    assert failure_of(run(_in_turn())).lost_attempts == 1
+    assert failure_of(await run(_in_turn())).lost_attempts == 1
 
 
-def test_lost_attempts_of_an_open_circuit_are_reported() -> None:
+async def test_lost_attempts_of_an_open_circuit_are_reported() -> None:
     """Calls without an outcome, because the circuit opened, are still given to ``save``."""
     failures: list[Failure] = []
 
@@ -132,17 +132,17 @@ def test_lost_attempts_of_an_open_circuit_are_reported() -> None:
         async with handled_by(_in_turn(*[_drop] * 8)) as url:
             await ask(hosted(url))
 
-    asyncio.run(main())
+    await main()
     assert [failure.lost_attempts for failure in failures] == [0, 8]
 
 
-def test_lost_attempts_are_no_part_of_a_stored_answer() -> None:
+async def test_lost_attempts_are_no_part_of_a_stored_answer() -> None:
     async def main() -> Answer | Failure:
         async with handled_by(_in_turn(_garbled)) as url:
             backend = hosted(url)
             return (await drain(backend, requests_of(backend, 1)))[0]
 
-    answer = asyncio.run(main())
+    answer = await main()
     assert isinstance(answer, Answer)
     assert json.loads(answer.response) == completion()
     assert answer.lost_attempts == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
@@ -105,23 +104,19 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
     pytest.fail(f"transformers serve did not start:\n{log.read_text()[-2000:]}")
 
 
-def _replies(backend: Backend, prompts: list[Prompt]) -> list[Reply]:
-    async def ask() -> dict[int, Reply]:
-        requests = [(i, backend.request(prompt)) for i, prompt in enumerate(prompts)]
-        replies: dict[int, Reply] = {}
-        async with aclosing(backend.answers(requests)) as answers:
-            async for i, outcome in answers:
-                assert isinstance(outcome, Answer), outcome
-                replies[i] = backend.reply(outcome, cached=False)
-        await backend.aclose()
-        return replies
-
-    replies = asyncio.run(ask())
+async def _replies(backend: Backend, prompts: list[Prompt]) -> list[Reply]:
+    requests = [(i, backend.request(prompt)) for i, prompt in enumerate(prompts)]
+    replies: dict[int, Reply] = {}
+    async with aclosing(backend.answers(requests)) as answers:
+        async for i, outcome in answers:
+            assert isinstance(outcome, Answer), outcome
+            replies[i] = backend.reply(outcome, cached=False)
+    await backend.aclose()
     return [replies[i] for i in range(len(prompts))]
 
 
 @pytest.mark.parametrize("system", [None, "Answer with code."])
-def test_it_gives_the_replies_that_the_same_model_gives_here(
+async def test_it_gives_the_replies_that_the_same_model_gives_here(
     model: str, url: str, system: str | None
 ) -> None:
     texts = [
@@ -135,7 +130,8 @@ def test_it_gives_the_replies_that_the_same_model_gives_here(
         "openai", {"model": model, "base_url": url, "max_tokens": MAX_TOKENS, "concurrency": 2}
     )
     local = settings_for("ctranslate2", {"model": model, "device": "cpu", "max_tokens": MAX_TOKENS})
-    theirs, ours = (_replies(open_backend(settings), prompts) for settings in (hosted, local))
+    theirs = await _replies(open_backend(hosted), prompts)
+    ours = await _replies(open_backend(local), prompts)
     for one, other in zip(theirs, ours, strict=True):
         assert (one.text, one.finish_reason) == (other.text, other.finish_reason)
         assert one.usage.prompt_tokens == other.usage.prompt_tokens
