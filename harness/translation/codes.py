@@ -1,7 +1,7 @@
-"""NLLB-200's language codes, and the check that a model's tokenizer has them where they belong.
+"""NLLB-200's language codes, and the check that a model's tokenizer has the right ids for them.
 
-A tokenizer that has lost its list of special tokens, or has ``<mask>`` in the first language's
-place, gives every sentence a wrong language tag and no error: the translations are merely bad.
+A tokenizer that has lost its special tokens, or has ``<mask>`` at the first language's id, gives
+every sentence a wrong language tag. Nothing fails; the translations are bad.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ END, UNKNOWN, MASK = "</s>", "<unk>", "<mask>"
 
 _CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 
-#: The 202 codes in the order of the published vocabulary, where they follow one another between
-#: the last piece and ``<mask>``. Source: the tokenizers of facebook/nllb-200-*.
+#: The 202 codes in the order of the published vocabulary, where they stand between the last piece
+#: and ``<mask>``. Source: the tokenizers of facebook/nllb-200-*.
 PUBLISHED = tuple(
     _CODE.findall(
         """
@@ -45,7 +45,7 @@ PUBLISHED = tuple(
     """
     )
 )
-# Where they begin in the published vocabulary of 256,206 rows.
+# The size of the published vocabulary, and the id of the first code in it.
 _PUBLISHED_ROWS, _PUBLISHED_FIRST = 256_206, 256_001
 
 
@@ -56,19 +56,19 @@ def check_codes(
     rows: Sequence[str],
     id_of: Callable[[str], int | None],
 ) -> None:
-    """Whether the tokenizer and the weights mean the same by every language code.
+    """Check that tokenizer and weights have the same id for every language code.
 
-    All codes that the tokenizer has are looked at, not only the wanted ones.
+    All codes of the tokenizer are checked, not only the wanted ones.
 
     Args:
-        model: its name, for messages.
-        wanted: the codes that are needed.
-        rows: the vocabulary of the weights, by row.
-        id_of: the tokenizer's id of a token, ``None`` where it has none.
+        model: the model's name, for messages.
+        wanted: the codes of the languages to translate from.
+        rows: the tokens of the weights, by id.
+        id_of: gives the tokenizer's id of a token, ``None`` where it has none.
 
     Raises:
-        CheckpointError: a wanted code that the tokenizer has not (the nearest is named), or codes
-            that are not where they belong.
+        CheckpointError: the tokenizer lacks a wanted code (the nearest is named), or a code has a
+            wrong id.
     """
     known = dict.fromkeys((*PUBLISHED, *filter(_CODE.fullmatch, rows), *wanted))
     ids = {code: id_of(code) for code in known}

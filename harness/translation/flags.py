@@ -1,4 +1,4 @@
-"""What looks wrong with a translation: seen from its text alone, without knowing the language."""
+"""Flags of suspicious translations, from the texts alone, without knowledge of the language."""
 
 from __future__ import annotations
 
@@ -6,33 +6,35 @@ import re
 import unicodedata
 from functools import lru_cache
 
-#: Every flag, in the order in which they are given. ``truncated`` is the engine's to say: the
-#: sentence or its translation met the length limit.
+#: All flags, in the order of results. The engine reports ``truncated``: the sentence or its
+#: translation met the length limit.
 FLAGS = ("truncated", "empty", "repeating", "wrong_script", "length_ratio")
 
-# So many times in a row a word, or a phrase of up to _PHRASE words, is repeated by no writer.
+# No writer repeats a word _WORD_TIMES in a row, nor a phrase of at most _PHRASE words
+# _PHRASE_TIMES.
 _WORD_TIMES, _PHRASE_TIMES, _PHRASE = 4, 3, 10
-# A run of up to eight letters, eight times and more without a space.
+# One to eight letters, at least eight times in a row without a space.
 _STUTTER = re.compile(r"([^\W\d_]{1,8}?)\1{7,}")
-# More than this share of the letters in other scripts is no English. Names in their own script
-# stay below.
+# A text with a larger share of letters in other scripts is not English. A name in its own script
+# stays below.
 _FOREIGN = 0.3
-# Lengths in UTF-8 bytes, of which scripts that write a syllable or a word as one letter need
-# more a letter, differ by no more than this factor and a short phrase.
+# The lengths of sentence and translation differ at most by this factor and the bytes of a short
+# phrase. They are in UTF-8 bytes, as scripts with a letter for a syllable or a word take more
+# bytes a letter.
 _FACTOR, _PHRASE_BYTES = 3, 20
 
 
 def flags_of(text: str, english: str, *, truncated: bool = False) -> tuple[str, ...]:
     """The flags of a translation of ``text``, in the order of :data:`FLAGS`."""
     empty = not english.strip()
-    found = {
+    present = {
         "truncated": truncated,
         "empty": empty,
         "repeating": repeats(english) and not repeats(text),
         "wrong_script": not _is_latin(english),
         "length_ratio": not empty and _out_of_range(text, english),
     }
-    return tuple(flag for flag in FLAGS if found[flag])
+    return tuple(flag for flag in FLAGS if present[flag])
 
 
 def repeats(text: str) -> bool:
@@ -40,11 +42,11 @@ def repeats(text: str) -> bool:
     words = text.lower().split()
     for size in range(1, min(_PHRASE, len(words) // _PHRASE_TIMES) + 1):
         times = _WORD_TIMES if size == 1 else _PHRASE_TIMES
-        # So many words in a row that equal the one a phrase's length before them.
+        # `run` counts the words in a row that equal the word `size` places before them.
         wanted, run = size * (times - 1), 0
         for word, before in zip(words[size:], words, strict=False):
             run = run + 1 if word == before else 0
-            # Dots and dashes in a row are a table of contents.
+            # Dots and dashes in a row occur in tables of contents.
             if run >= wanted and any(map(str.isalnum, word)):
                 return True
     return _STUTTER.search(text) is not None

@@ -22,7 +22,8 @@ Device = Annotated[str, Field(pattern=DEVICE_PATTERN)]
 class TranslationEntry(Section):
     """A ``[translation]`` table, or a system's override of it: the keys that every source has.
 
-    ``untranslatable`` says what becomes of a sentence without a translation.
+    ``untranslatable`` decides about a sentence without a translation: ``skip`` leaves it out of
+    the requests, ``source`` uses the sentence itself, ``error`` refuses the run.
     """
 
     source: Literal["reference", "file", "nllb", "model"] = "reference"

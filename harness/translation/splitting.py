@@ -1,9 +1,9 @@
 """Splitting a line into its sentences, where a corpus packs several into one.
 
 Corpora of tokens have spaces around every mark, others do not; both are split after a full stop,
-question or exclamation mark of any script, with the quotes and brackets that close behind it. A
-full stop after a single letter, a number or a short title ends nothing. It errs on the side of
-not splitting: two sentences translated as one are still translated.
+question or exclamation mark of any script and the closing quotes and brackets after it. A full
+stop after a single letter, a number or a short title ends no sentence. In doubt a line is not
+split: two sentences translated as one are still translated.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _TITLES = (
     r"|Bw|Bi|Mh|Mch|Dkt|Sheikh|etc|approx|Inc|Ltd|Co)\s?\.$"
 )
 _NO_END = re.compile(rf"(?:^|[\s.(])\w\s?\.$|\d\s?\.$|{_TITLES}", re.IGNORECASE)
-# Marks that end a sentence before a space or the line's end, and full-width ones that end it
-# wherever they stand; then whatever closes.
+# A mark ends a sentence before a space or the end of the line, a full-width one anywhere. Closing
+# quotes and brackets belong to the sentence.
 _END = re.compile(
     r"""(?:[.!?…؟۔।॥።፧។]+ | [。！？]+)   # the mark
         (?:\s?["”’»)\]』」'])*           # closing quotes and brackets
@@ -27,25 +27,25 @@ _END = re.compile(
 
 def split_sentences(text: str) -> list[str]:
     """The sentences of a line, without the space between them; none of a blank line."""
-    found: list[str] = []
+    sentences: list[str] = []
     start = 0
     for match in _END.finditer(text):
-        # An ASCII full stop is the one mark that has other uses.
+        # Only the ASCII full stop has other uses.
         mark = text[start : match.start() + 1]
         following = text[match.end() : match.end() + 1]
         lone = match.group().strip() == "."
         if lone and (_NO_END.search(mark) or following.islower()):
             continue
-        _add(found, text[start : match.end()])
+        _add(sentences, text[start : match.end()])
         start = match.end()
-    _add(found, text[start:])
-    return found
+    _add(sentences, text[start:])
+    return sentences
 
 
-def _add(found: list[str], piece: str) -> None:
+def _add(sentences: list[str], piece: str) -> None:
     """Add a sentence; marks alone belong to the one before them."""
     piece = piece.strip()
-    if found and not any(map(str.isalnum, piece)):
-        found[-1] = f"{found[-1]} {piece}".rstrip()
+    if sentences and not any(map(str.isalnum, piece)):
+        sentences[-1] = f"{sentences[-1]} {piece}".rstrip()
     elif piece:
-        found.append(piece)
+        sentences.append(piece)
