@@ -49,11 +49,11 @@ class DatasetEntry(Section):
 class System(Section):
     """One ``[[systems]]`` table: a model, a prompt strategy, and how to send it.
 
-    ``settings`` are the backend's own keys, read by its settings class. ``format`` is what the
-    answer is written in; ``json`` is held to a schema by the server. ``repeats`` asks every
-    prompt so many times, and with ``vote`` the majority of those answers is scored. ``shots``
-    annotated examples from the split ``shots_from`` stand in the prompt: the same for every
-    sentence, drawn with ``shots_seed``, or with ``shots_by = "nearest"`` those most similar.
+    ``settings`` are the backend's own keys, read by its settings class. ``format`` is the format
+    of the answer; the server holds ``json`` to a schema. Every prompt is asked ``repeats`` times;
+    with ``vote`` the majority of those answers is scored. ``shots`` is the number of annotated
+    examples in the prompt, from the split ``shots_from``: the same for every sentence, drawn with
+    ``shots_seed``, or with ``shots_by = "nearest"`` the most similar ones.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Experiment(Section):
         return read_prices(self.prices, "[prices]")
 
     def limited(self, limit: int) -> Experiment:
-        """The same experiment with at most so many examples a language.
+        """The same experiment with at most ``limit`` examples a language.
 
         Raises:
             UsageError: a limit under 1.
@@ -107,9 +107,9 @@ class Experiment(Section):
         datasets = []
         for entry in self.datasets:
             key = "limit" if entry.sample is None else "sample"
-            given = getattr(entry, key)
-            new = limit if given is None else min(given, limit)
-            datasets.append(entry.model_copy(update={key: new}))
+            own_limit = getattr(entry, key)
+            smaller = limit if own_limit is None else min(own_limit, limit)
+            datasets.append(entry.model_copy(update={key: smaller}))
         return self.model_copy(update={"datasets": tuple(datasets)})
 
     def at_address(self, provider: str, base_url: str) -> Experiment:
@@ -122,8 +122,8 @@ class Experiment(Section):
             settings: Any = getattr(entry, "settings", None)
             if getattr(settings, "provider", None) != provider:
                 return entry
-            there = settings.model_copy(update={"base_url": base_url})
-            return entry.model_copy(update={"settings": there})
+            settings = settings.model_copy(update={"base_url": base_url})
+            return entry.model_copy(update={"settings": settings})
 
         systems = tuple(
             moved(system.model_copy(update={"translation": moved(system.translation)}))

@@ -58,7 +58,7 @@ def translate(
                 row.language,
                 str(row.sentences),
                 str(row.translated),
-                str(row.waiting),
+                str(row.pending),
                 ", ".join(f"{flag} {count}" for flag, count in row.flags.items()) or "–",
             )
             for row in result.rows
@@ -67,8 +67,8 @@ def translate(
     )
     outcomes = result.outcomes
     print(f"{outcomes.translated} sentences translated now · paid {show_cost(outcomes.cost)}")
-    if out is not None and (waiting := sum(row.waiting for row in result.rows)):
-        print(f"Did not write {out}: {waiting} sentences are still to do. Give the command again.")
+    if out is not None and (pending := sum(row.pending for row in result.rows)):
+        print(f"Did not write {out}: {pending} sentences are still to do. Give the command again.")
     elif out is not None:
         print(f"Wrote {result.written} translations to {out}.")
     for message, count in result.failures:

@@ -36,11 +36,12 @@ _STEP = 500
 class RunResult:
     """How a run ended.
 
-    ``cost`` is what this run paid, in nano-dollars, ``None`` if unknown. ``unsent`` examples
-    have no answer; ``stale`` ones were to be asked anew and were not, so their old answer stands.
-    ``refused`` says of each server or local model that answered no call why. ``translated``
-    sentences are new. ``over_budget``: the next call might have passed the budget, so it was not
-    made. ``stored`` is what the answers that were in the store had cost.
+    ``sent``, ``cached``, ``failed`` count requests. ``unsent`` counts examples without an answer;
+    ``stale`` those that were to be asked again and were not, so that their old answer stands.
+    ``translated`` counts new translations. ``cost`` is what this run paid and ``stored`` what the
+    answers from the store had cost, in nano-dollars, ``None`` if unknown. ``refused`` has an error
+    for each server or local model that answered no call. ``over_budget`` says that the next call
+    might have passed the budget and was not made.
     """
 
     folder: RunFolder
@@ -64,8 +65,8 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """130 interrupted, 4 out of budget, 2 a server refused everything, 3 examples failed,
-        else 0."""
+        """130 interrupted, 4 stopped by the budget, 2 a server refused everything, 3 examples
+        failed, else 0."""
         if self.interrupted:
             return 130
         if self.over_budget:

@@ -31,7 +31,7 @@ from harness.running.translation_stage import refuse_failed, translate_missing
 from harness.running.unpriced import refuse_unpriced
 from harness.store import Store
 
-#: Statuses whose answers can be asked anew; a call that failed is made again anyway.
+#: Statuses whose answers can be asked for again. A call that failed is made again anyway.
 RETRIABLE = tuple(
     str(s)
     for s in Status
@@ -57,16 +57,16 @@ def run(
 
     Args:
         offline: ask no model; an answer that is not stored is an error.
-        refresh: ask everything anew; the old answers stay in the store behind the new. One that
-            was interrupted goes on where it stopped.
-        retry: statuses whose answers are asked anew (``"truncated"``, ``"refused"``, …).
+        refresh: ask everything again; the old answers stay in the store behind the new ones. An
+            interrupted refresh goes on where it stopped.
+        retry: statuses whose answers are asked for again (``"truncated"``, ``"refused"``, …).
         limit: at most this many examples a language.
         data_dir: a folder of local corpora.
         out: the results folder; default beside the experiment file, of the same name.
         store: the answer store or its file; default as ``HARNESS_CACHE`` says.
-        budget: dollars that this results folder's run may cost in all, in this call and in those
-            before it; the run stops before the call that might pass it.
-        unpriced: let models run under a budget whose price is unknown; it does not hold them.
+        budget: the dollars that this results folder's run may cost, over all calls of this
+            function; the run stops before the request that might pass it.
+        unpriced: run models of unknown price beside the budget, which does not limit them.
 
     Returns:
         The folder and the counts of what was sent, cached and failed. A failed example does not
@@ -79,10 +79,10 @@ def run(
         StoreError, RunFolderError: an answer or a result could not be written.
     """
     if refresh and retry:
-        raise UsageError("A refresh asks everything anew, a retry only some. Give one of them.")
+        raise UsageError("A refresh asks everything again, a retry some of it. Give one of them.")
     if offline and (refresh or retry):
         raise UsageError(
-            "Offline nothing is asked; a refresh or a retry asks anew. Give one of them."
+            "Offline nothing is asked; a refresh or a retry asks again. Give one of them."
         )
     for status in retry:
         if status not in RETRIABLE:

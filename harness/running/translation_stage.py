@@ -30,9 +30,10 @@ from harness.translation.sources import write_translation_file
 
 @dataclass(frozen=True, slots=True)
 class TranslatedRow:
-    """How far one dataset and language is: sentences in all, translated, and ``waiting`` to be.
+    """The translations of one dataset and language, in numbers.
 
-    What is neither has no translation. ``flags`` counts what looks wrong.
+    ``pending`` sentences can be translated and are not yet; what is neither ``translated`` nor
+    ``pending`` has no translation. ``flags`` counts suspicious translations by flag.
     """
 
     translation: str
@@ -40,14 +41,14 @@ class TranslatedRow:
     language: str
     sentences: int
     translated: int
-    waiting: int
+    pending: int
     flags: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
-    """What there is after translating; ``written`` counts the lines of the translation file,
-    which is written once nothing waits any more."""
+class TranslationReport:
+    """The result of translating. ``written`` counts the lines of the translation file, which is
+    written once no translation is pending."""
 
     rows: list[TranslatedRow]
     outcomes: Outcomes
@@ -55,7 +56,7 @@ class Translated:
 
     @property
     def failures(self) -> list[tuple[str, int]]:
-        """Why calls failed and how often, the most frequent three."""
+        """The three most frequent messages of failed calls, with their numbers."""
         messages = Counter(failure.message for failure in self.outcomes.failures.values())
         return messages.most_common(3)
 
@@ -66,7 +67,7 @@ class Translated:
             return 130
         if self.outcomes.refusals:
             return self.outcomes.refusals[0].exit_code
-        return 3 if any(row.waiting for row in self.rows) else 0
+        return 3 if any(row.pending for row in self.rows) else 0
 
 
 def translate_missing(
@@ -89,11 +90,11 @@ def translate_missing(
         if outcomes.stopped:
             break
         if isinstance(translator, ModelTranslator):
-            asked_before = len(outcomes.places)
+            before = len(outcomes.places)
             ask([model_plan(translator, run.blocks)], store, progress, outcomes, budget)
-            outcomes.translated += len(outcomes.places) - asked_before
+            outcomes.translated += len(outcomes.places) - before
         elif isinstance(translator, NllbTranslator):
-            _make(translator, translator.pending_requests(run.blocks), progress, outcomes)
+            _translate_here(translator, translator.pending_requests(run.blocks), progress, outcomes)
     return outcomes
 
 
@@ -106,12 +107,12 @@ def translate(
     data_dir: Path | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
-) -> Translated:
+) -> TranslationReport:
     """Make the translations that an experiment's systems need, without asking the systems.
 
     Args:
         languages: only these, of those that the experiment has.
-        offline: make none; say what there is.
+        offline: make none; report those that are stored.
         out: a translation file (:mod:`harness.translation.sources`) to write.
 
     Raises:
@@ -144,13 +145,13 @@ def translate(
     outcomes = Outcomes()
     if not offline:
         outcomes = translate_missing(run, store, progress)
-    found = [(t, block, t.translate(block)) for t in run.translators for block in run.blocks]
-    rows = [_row(translator.identity, block, english) for translator, block, english in found]
+    results = [(t, block, t.translate(block)) for t in run.translators for block in run.blocks]
+    rows = [_row(translator.identity, block, english) for translator, block, english in results]
     written = 0
     # A file that lacks what could still be made would pass for one that has all there is.
-    if out is not None and not any(row.waiting for row in rows):
-        written = write_translation_file(out, [(block, english) for _, block, english in found])
-    return Translated(rows, outcomes, written)
+    if out is not None and not any(row.pending for row in rows):
+        written = write_translation_file(out, [(block, english) for _, block, english in results])
+    return TranslationReport(rows, outcomes, written)
 
 
 def _row(translation: str, block: Block, english: English) -> TranslatedRow:
@@ -162,12 +163,12 @@ def _row(translation: str, block: Block, english: English) -> TranslatedRow:
         block.language,
         sentences=len(block.examples),
         translated=sum(bool(t.text.strip()) for t in translations),
-        waiting=len(english.pending_keys),
+        pending=len(english.pending_keys),
         flags={flag: flags[flag] for flag in FLAGS if flags[flag]},
     )
 
 
-def _make(
+def _translate_here(
     translator: NllbTranslator,
     requests: Mapping[str, Request],
     progress: Progress,
@@ -177,13 +178,13 @@ def _make(
         return
     before = outcomes.translated
 
-    def told(done: int) -> None:
+    def report(done: int) -> None:
         outcomes.translated = before + done
         progress.translating(translator.name, done, len(requests))
 
-    told(0)
+    report(0)
     try:
-        translator.make(requests, told)
+        translator.make(requests, report)
     except KeyboardInterrupt:
         outcomes.interrupted = True
 
@@ -200,13 +201,13 @@ def model_plan(translator: ModelTranslator, blocks: Sequence[Block]) -> SystemPl
     )
     plan = SystemPlan(system, translator.backend, translator.template, None, [], kind="translation")
     for block in blocks:
-        missing = translator.pending_requests([block])
-        nothing: list[Translation | None] = [None] * len(block.examples)
-        cell = Cell(block, partial(_prompt, translator, block), {}, nothing)
-        for index, asked in enumerate(translator.keyed_requests(block)):
-            key = asked[0][0] if asked else None
+        pending = translator.pending_requests([block])
+        no_english: list[Translation | None] = [None] * len(block.examples)
+        cell = Cell(block, partial(_prompt, translator, block), {}, no_english)
+        for index, keyed_requests in enumerate(translator.keyed_requests(block)):
+            key = keyed_requests[0][0] if keyed_requests else None
             cell.keys.append(key)
-            if key in missing:
+            if key in pending:
                 plan.pending.setdefault(key, (cell, index))
         plan.cells.append(cell)
     return plan
