@@ -45,16 +45,14 @@ def settings(url: str, **values: Any) -> OpenAISettings:
 
 
 async def with_api(client: Client, **values: Any) -> None:
-    async def main() -> None:
-        scripted = settings_for("scripted", {"model": "empty"} | values)
-        async with running_server(scripted) as (url, server):
-            api = BatchAPI(settings(url))
-            try:
-                await client(api, server)
-            finally:
-                await api.aclose()
 
-    await main()
+    scripted = settings_for("scripted", {"model": "empty"} | values)
+    async with running_server(scripted) as (url, server):
+        api = BatchAPI(settings(url))
+        try:
+            await client(api, server)
+        finally:
+            await api.aclose()
 
 
 def requests(count: int, *, text: str = "hello", url: str = URL) -> io.BytesIO:
@@ -292,13 +290,10 @@ async def test_whether_a_batch_was_made(status: int | None, error: type[Endpoint
             request.transport.close()
         return web.json_response({"error": {"message": "no"}}, status=status or 500)
 
-    async def main() -> None:
-        async with handled_by(refuse) as url:
-            api = BatchAPI(settings(url))
-            with pytest.raises(error) as raised:
-                await api.create("f", URL, "nonce")
-            assert type(raised.value) is error
-            await api.aclose()
-
-    await main()
+    async with handled_by(refuse) as url:
+        api = BatchAPI(settings(url))
+        with pytest.raises(error) as raised:
+            await api.create("f", URL, "nonce")
+        assert type(raised.value) is error
+        await api.aclose()
     assert request_count == 1

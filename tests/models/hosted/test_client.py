@@ -96,15 +96,12 @@ async def test_azure_has_its_own_path_and_header(monkeypatch: pytest.MonkeyPatch
         got.append(request)
         return web.json_response(completion())
 
-    async def main() -> None:
-        async with handled_by(handler) as url:
-            values = {"provider": "azure", "api_version": "2024-10-21", "model": "my-deployment"}
-            backend = hosted(url.removesuffix("/v1"), **values)
-            assert backend.price is None
-            outcomes = await drain(backend, requests_of(backend, 1))
-            assert isinstance(outcomes[0], Answer)
-
-    await main()
+    async with handled_by(handler) as url:
+        values = {"provider": "azure", "api_version": "2024-10-21", "model": "my-deployment"}
+        backend = hosted(url.removesuffix("/v1"), **values)
+        assert backend.price is None
+        outcomes = await drain(backend, requests_of(backend, 1))
+        assert isinstance(outcomes[0], Answer)
     assert got[0].path == "/openai/deployments/my-deployment/chat/completions"
     assert got[0].query_string == "api-version=2024-10-21"
     assert got[0].headers["api-key"] == KEY

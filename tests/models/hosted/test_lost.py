@@ -127,12 +127,9 @@ async def test_lost_attempts_of_an_open_circuit_are_reported() -> None:
         finally:
             await backend.aclose()
 
-    async def main() -> None:
-        await ask(hosted("http://127.0.0.1:1/v1"))
-        async with handled_by(_in_turn(*[_drop] * 8)) as url:
-            await ask(hosted(url))
-
-    await main()
+    await ask(hosted("http://127.0.0.1:1/v1"))
+    async with handled_by(_in_turn(*[_drop] * 8)) as url:
+        await ask(hosted(url))
     assert [failure.lost_attempts for failure in failures] == [0, 8]
 
 

@@ -19,7 +19,7 @@ from harness.models.batches import BatchUncertainError
 from harness.running.asking import submission
 from harness.running.asking.run_batches import RunBatches
 from harness.running.budget import Budget
-from harness.serving.batch_routes import BatchDesk
+from harness.serving.batch_routes import BatchRoutes
 from harness.store import Store
 from harness.store.batch_tracker import Address, BatchTracker
 from harness.store.leases import LeaseOwner
@@ -57,9 +57,9 @@ class Flaky:
 @pytest.fixture
 def flaky(monkeypatch: pytest.MonkeyPatch) -> Flaky:
     it = Flaky()
-    create, listing = BatchDesk._create, BatchDesk._list
+    create, listing = BatchRoutes._create, BatchRoutes._list
 
-    async def flaky_create(desk: BatchDesk, request: web.Request) -> web.StreamResponse:
+    async def flaky_create(desk: BatchRoutes, request: web.Request) -> web.StreamResponse:
         it.asked += 1
         fails = it.asked <= it.fails
         if it.heard or not fails:
@@ -72,7 +72,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Flaky:
             request.transport.close()
         return web.json_response({"error": {"message": "no"}}, status=it.status or 500)
 
-    async def flaky_list(desk: BatchDesk, request: web.Request) -> web.Response:
+    async def flaky_list(desk: BatchRoutes, request: web.Request) -> web.Response:
         it.listings += 1
         if it.unlisted:
             return web.json_response({"error": {"message": "no"}}, status=502)
@@ -80,58 +80,49 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Flaky:
             return web.json_response({"object": "list", "data": [], "has_more": False})
         return await listing(desk, request)
 
-    monkeypatch.setattr(BatchDesk, "_create", flaky_create)
-    monkeypatch.setattr(BatchDesk, "_list", flaky_list)
+    monkeypatch.setattr(BatchRoutes, "_create", flaky_create)
+    monkeypatch.setattr(BatchRoutes, "_list", flaky_list)
     return it
 
 
 @pytest.mark.parametrize("status", [None, 500, 503])
-def test_a_batch_that_is_listed_late_is_waited_for(
+async def test_a_batch_that_is_listed_late_is_waited_for(
     tmp_path: Path, flaky: Flaky, status: int | None
 ) -> None:
     flaky.status, flaky.hidden = status, 3
 
-    async def main() -> None:
-        async with case(tmp_path, 20) as it:
-            assert await it.ask()
-            it.check()
-
-    asyncio.run(main())
+    async with case(tmp_path, 20) as it:
+        assert await it.ask()
+        it.check()
     assert (flaky.asked, len(flaky.made)) == (1, 1)
 
 
 @pytest.mark.parametrize("status", [None, 500, 429])
-def test_a_batch_that_was_not_made_is_asked_for_again(
+async def test_a_batch_that_was_not_made_is_asked_for_again(
     tmp_path: Path, flaky: Flaky, status: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "LISTED_S", 0.0)
     flaky.status, flaky.heard = status, False
 
-    async def main() -> None:
-        async with case(tmp_path, 20) as it:
-            assert await it.ask()
-            it.check()
-
-    asyncio.run(main())
+    async with case(tmp_path, 20) as it:
+        assert await it.ask()
+        it.check()
     assert (flaky.asked, len(flaky.made)) == (3, 1)
     # Whoever is turned away knows that nothing was made.
     assert (flaky.listings == 0) is (status == 429)
 
 
-def test_a_spare_that_is_listed_too_late_is_cancelled(
+async def test_a_spare_that_is_listed_too_late_is_cancelled(
     tmp_path: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "LISTED_S", 0.0)
     flaky.hidden = 2
 
-    async def main() -> None:
-        async with case(tmp_path, 20, batch_latency_s=600) as it:
-            await it.leave(lambda: flaky.statuses.count("in_progress") == 1 < len(flaky.made))
-            with Store(it.path) as store:
-                (kept,) = BatchTracker(store).batches()
-            assert kept.remote == list(flaky.made)[-1]
-
-    asyncio.run(main())
+    async with case(tmp_path, 20, batch_latency_s=600) as it:
+        await it.leave(lambda: flaky.statuses.count("in_progress") == 1 < len(flaky.made))
+        with Store(it.path) as store:
+            (kept,) = BatchTracker(store).batches()
+        assert kept.remote == list(flaky.made)[-1]
     assert flaky.asked == 3
     assert [status[:6] for status in flaky.statuses] == ["cancel", "cancel", "in_pro"]
 
@@ -145,56 +136,47 @@ def orphan(it: Case) -> None:
         db.execute("UPDATE batches SET owner = ?", (f"{owner}:{gone.pid}",))
 
 
-def test_an_interrupt_does_not_wait_for_the_list(
+async def test_an_interrupt_does_not_wait_for_the_list(
     tmp_path: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "LISTED_S", float("inf"))
     flaky.hidden = float("inf")
 
-    async def main() -> None:
-        async with case(tmp_path, 20) as it:
-            await it.leave(lambda: flaky.listings > 1)
-            with Store(it.path) as store:
-                (left,) = BatchTracker(store).batches()
-            assert (left.status, left.remote, left.waiting) == ("creating", None, 20)
-            orphan(it)
-            flaky.hidden = 0
-            assert await it.ask()
-            it.check()
-
-    asyncio.run(main())
+    async with case(tmp_path, 20) as it:
+        await it.leave(lambda: flaky.listings > 1)
+        with Store(it.path) as store:
+            (left,) = BatchTracker(store).batches()
+        assert (left.status, left.remote, left.waiting) == ("creating", None, 20)
+        orphan(it)
+        flaky.hidden = 0
+        assert await it.ask()
+        it.check()
     assert flaky.asked == 1
 
 
-def test_an_interrupt_does_not_wait_for_a_turn(
+async def test_an_interrupt_does_not_wait_for_a_turn(
     tmp_path: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "retry_pause_s", lambda *_: 3600.0)
     flaky.heard, flaky.status = False, 429
 
-    async def main() -> None:
-        async with case(tmp_path, 20) as it:
-            await it.leave(lambda: flaky.asked)
-            with Store(it.path) as store:
-                assert BatchTracker(store).batches() == []
-
-    asyncio.run(main())
+    async with case(tmp_path, 20) as it:
+        await it.leave(lambda: flaky.asked)
+        with Store(it.path) as store:
+            assert BatchTracker(store).batches() == []
     assert flaky.asked == 1
 
 
-def test_where_nobody_can_say_the_next_run_looks(tmp_path: Path, flaky: Flaky) -> None:
+async def test_where_nobody_can_say_the_next_run_looks(tmp_path: Path, flaky: Flaky) -> None:
     flaky.unlisted = True
 
-    async def main() -> None:
-        async with case(tmp_path, 20) as it:
-            with pytest.raises(BatchUncertainError):
-                await it.ask()
-            orphan(it)
-            flaky.unlisted = False
-            assert await it.ask()
-            it.check()
-
-    asyncio.run(main())
+    async with case(tmp_path, 20) as it:
+        with pytest.raises(BatchUncertainError):
+            await it.ask()
+        orphan(it)
+        flaky.unlisted = False
+        assert await it.ask()
+        it.check()
     assert flaky.asked == 1
 
 
@@ -231,9 +213,9 @@ async def test_what_is_out_is_reserved_once(tmp_path: Path, known: bool) -> None
 
     async with case(tmp_path, 6) as it:
         with Store(it.path) as store:
-            ledger = BatchTracker(store)
-            number = ledger.begin(ADDRESS)
-            ledger.claim(number, dict.fromkeys(it.keys[:3], 10))
+            tracker = BatchTracker(store)
+            number = tracker.begin(ADDRESS)
+            tracker.claim(number, dict.fromkeys(it.keys[:3], 10))
             budget, held = Budget(15), {}
             if known:
                 held = dict.fromkeys(it.keys[:4], 10)
