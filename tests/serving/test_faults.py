@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 
 from harness.models import settings_for
-from harness.serving.faults import KINDS, Gate, Limit, duration
-from harness.serving.requests import Refusal
-from harness.serving.scripted import ScriptedSettings
-from harness.serving.server import Server, running
+from harness.serving.faults import AdmissionControl, Limit, duration
+from harness.serving.requests import ApiError
+from harness.serving.script import ScriptedSettings
+from harness.serving.server import Server, running_server
+from harness.serving.stats import FAULT_KINDS
 
 CHAT = {"model": "any", "messages": [{"role": "user", "content": "hello"}]}
 Post = Callable[[], "aiohttp.client._BaseRequestContextManager[aiohttp.ClientResponse]"]
@@ -29,19 +30,16 @@ def _settings(**values: Any) -> ScriptedSettings:
     return settings
 
 
-def _with(client: Client, **values: Any) -> dict[str, Any]:
+async def _with(client: Client, **values: Any) -> dict[str, Any]:
     """Let a client loose on a server of these settings; what the server counted."""
 
-    async def main() -> dict[str, Any]:
-        async with (
-            running(_settings(**values)) as (url, server),
-            aiohttp.ClientSession() as session,
-        ):
-            await client(lambda: session.post(f"{url}/chat/completions", json=CHAT))
-            await _left(server)
-            return server.stats.to_json()
-
-    return asyncio.run(main())
+    async with (
+        running_server(_settings(**values)) as (url, server),
+        aiohttp.ClientSession() as session,
+    ):
+        await client(lambda: session.post(f"{url}/chat/completions", json=CHAT))
+        await _left(server)
+        return server.stats.to_json()
 
 
 async def _left(server: Server) -> None:
@@ -52,10 +50,10 @@ async def _left(server: Server) -> None:
 
 
 def _counted(stats: dict[str, Any], kind: str, times: int = 1) -> None:
-    assert stats["faults"] == dict.fromkeys(KINDS, 0) | {kind: times}
+    assert stats["faults"] == dict.fromkeys(FAULT_KINDS, 0) | {kind: times}
 
 
-def test_429_and_500_are_errors_in_the_words_of_openai() -> None:
+async def test_429_and_500_are_errors_in_the_words_of_openai() -> None:
     async def limited(post: Post) -> None:
         async with post() as response:
             assert response.status == 429
@@ -71,25 +69,25 @@ def test_429_and_500_are_errors_in_the_words_of_openai() -> None:
         async with post() as response:
             assert "Retry-After" not in response.headers
 
-    _counted(_with(limited, error_429=1.0, retry_after_s=0.25), "429")
-    _counted(_with(failing, error_500=1.0), "500")
-    _counted(_with(unhelpful, error_429=1.0, retry_after_s=0), "429")
+    _counted(await _with(limited, error_429=1.0, retry_after_s=0.25), "429")
+    _counted(await _with(failing, error_500=1.0), "500")
+    _counted(await _with(unhelpful, error_429=1.0, retry_after_s=0), "429")
 
 
-def test_half_an_answer_and_the_end_of_the_connection() -> None:
+async def test_half_an_answer_and_the_end_of_the_connection() -> None:
     async def client(post: Post) -> None:
         async with post() as response:
             assert response.status == 200
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
 
-    stats = _with(client, drop=1.0)
+    stats = await _with(client, drop=1.0)
     _counted(stats, "drop")
     assert stats["answered"] == 0
 
 
 @pytest.mark.parametrize("kind", ["hang", "half"])
-def test_silence_lasts_until_the_client_leaves(kind: str) -> None:
+async def test_silence_lasts_until_the_client_leaves(kind: str) -> None:
     async def client(post: Post) -> None:
         started = b""
         with contextlib.suppress(TimeoutError):
@@ -99,12 +97,12 @@ def test_silence_lasts_until_the_client_leaves(kind: str) -> None:
                 raise AssertionError("an end came")
         assert bool(started) == (kind == "half")
 
-    stats = _with(client, **{kind: 1.0})
+    stats = await _with(client, **{kind: 1.0})
     _counted(stats, kind)
     assert (stats["abandoned"], stats["answered"]) == (1, 0)
 
 
-def test_what_is_no_answer_comes_whole() -> None:
+async def test_what_is_no_answer_comes_whole() -> None:
     async def garbled(post: Post) -> None:
         async with post() as response:
             assert (response.status, response.content_type) == (200, "application/json")
@@ -116,21 +114,21 @@ def test_what_is_no_answer_comes_whole() -> None:
             assert (response.status, response.content_type) == (200, "text/html")
             assert "<title>" in await response.text()
 
-    _counted(_with(garbled, garble=1.0), "garble")
-    _counted(_with(page, web_page=1.0), "web_page")
+    _counted(await _with(garbled, garble=1.0), "garble")
+    _counted(await _with(page, web_page=1.0), "web_page")
 
 
-def test_null_content_is_an_answer() -> None:
+async def test_null_content_is_an_answer() -> None:
     async def client(post: Post) -> None:
         async with post() as response:
             choice = (await response.json())["choices"][0]
             assert choice["message"]["content"] is None
             assert choice["finish_reason"] == "stop"
 
-    assert _with(client, null=1.0)["answered"] == 1
+    assert (await _with(client, null=1.0))["answered"] == 1
 
 
-def test_a_key_ends_after_so_many_answers() -> None:
+async def test_a_key_ends_after_so_many_answers() -> None:
     async def client(post: Post) -> None:
         statuses = []
         for _ in range(5):
@@ -140,10 +138,10 @@ def test_a_key_ends_after_so_many_answers() -> None:
         assert statuses == [200, 200, 200, 401, 401]
         assert body["error"]["code"] == "invalid_api_key"
 
-    _counted(_with(client, key_expires_after=3), "expired", 2)
+    _counted(await _with(client, key_expires_after=3), "expired", 2)
 
 
-def test_limits_are_in_the_headers_of_every_response() -> None:
+async def test_limits_are_in_the_headers_of_every_response() -> None:
     async def client(post: Post) -> None:
         async with post() as response:
             assert response.status == 200
@@ -158,7 +156,7 @@ def test_limits_are_in_the_headers_of_every_response() -> None:
             assert 59 < float(response.headers["Retry-After"]) <= 60
             assert response.headers["x-ratelimit-remaining-requests"] == "0"
 
-    _counted(_with(client, rpm=1, tpm=9000), "limit")
+    _counted(await _with(client, rpm=1, tpm=9000), "limit")
 
 
 class Clock:
@@ -171,19 +169,19 @@ class Clock:
         return self.now
 
 
-def _enter(gate: Gate, clock: Clock, at: float, tokens: int = 4) -> float | None:
+def _enter(gate: AdmissionControl, clock: Clock, at: float, tokens: int = 4) -> float | None:
     """Seconds that a request of so many tokens is told to wait, ``None`` where it is let in."""
     clock.now = 100 + at
     try:
         gate.enter({"prompt": "", "max_tokens": tokens})
-    except Refusal as refusal:
-        return float((refusal.headers or {}).get("Retry-After", "nan"))
+    except ApiError as error:
+        return float((error.headers or {}).get("Retry-After", "nan"))
     return None
 
 
 def test_a_bucket_fills_steadily() -> None:
     clock = Clock()
-    gate = Gate(_settings(rpm=60), Counter(), clock)
+    gate = AdmissionControl(_settings(rpm=60), Counter(), clock)
     assert [_enter(gate, clock, 0) for _ in range(60)] == [None] * 60
     assert _enter(gate, clock, 0) == 1
     assert _enter(gate, clock, 0.25) == 0.75
@@ -199,7 +197,7 @@ def test_a_bucket_fills_steadily() -> None:
 
 def test_a_fixed_window_begins_anew_with_the_minute() -> None:
     clock = Clock()
-    gate = Gate(_settings(rpm=2, window="fixed"), Counter(), clock)
+    gate = AdmissionControl(_settings(rpm=2, window="fixed"), Counter(), clock)
     assert [_enter(gate, clock, at) for at in (0, 59, 59.5)] == [None, None, 0.5]
     assert [_enter(gate, clock, at) for at in (60, 61, 62)] == [None, None, 58]
     assert gate.headers()["x-ratelimit-reset-requests"] == "58s"
@@ -208,7 +206,7 @@ def test_a_fixed_window_begins_anew_with_the_minute() -> None:
 
 def test_tokens_are_charged_in_advance_and_settled_by_what_was_used() -> None:
     clock, faults = Clock(), Counter[str]()
-    gate = Gate(_settings(tpm=600), faults, clock)
+    gate = AdmissionControl(_settings(tpm=600), faults, clock)
     body = {"messages": [{"role": "user", "content": "x" * 400}], "max_completion_tokens": 300}
     assert gate.enter(body) == 400
     assert _enter(gate, clock, 0, tokens=300) == 10
@@ -226,7 +224,7 @@ def test_tokens_are_charged_in_advance_and_settled_by_what_was_used() -> None:
 
 def test_the_stricter_of_two_limits_holds() -> None:
     clock = Clock()
-    gate = Gate(_settings(rpm=60, tpm=60), Counter(), clock)
+    gate = AdmissionControl(_settings(rpm=60, tpm=60), Counter(), clock)
     assert _enter(gate, clock, 0, tokens=60) is None
     assert _enter(gate, clock, 0, tokens=30) == 30
 
@@ -234,7 +232,7 @@ def test_the_stricter_of_two_limits_holds() -> None:
 @pytest.mark.parametrize("retry_after_s", [0, 7])
 def test_a_storm_begins_with_the_first_request(retry_after_s: int) -> None:
     clock, faults = Clock(), Counter[str]()
-    gate = Gate(_settings(storm_s=30, retry_after_s=retry_after_s), faults, clock)
+    gate = AdmissionControl(_settings(storm_s=30, retry_after_s=retry_after_s), faults, clock)
     told = [_enter(gate, clock, at) for at in (500, 529.9, 530, 600)]
     assert str(told) == str([retry_after_s or float("nan")] * 2 + [None] * 2).replace("7", "7.0")
     assert faults == {"storm": 2}

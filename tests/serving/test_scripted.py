@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from contextlib import aclosing
@@ -12,7 +11,8 @@ import pytest
 from harness.errors import ExperimentError
 from harness.models import open_backend, settings_for
 from harness.records import Answer, Failure, Prompt, Usage
-from harness.serving.scripted import Script, ScriptedBackend
+from harness.serving.script import Script
+from harness.serving.scripted import ScriptedBackend
 
 
 def _script(**values: Any) -> Script:
@@ -25,23 +25,23 @@ def _backend(**values: Any) -> ScriptedBackend:
     return backend
 
 
-def _ask(backend: ScriptedBackend, texts: list[str], system: str | None = "") -> list[Any]:
+async def _ask(backend: ScriptedBackend, texts: list[str], system: str | None = "") -> list[Any]:
     async def main() -> dict[int, Answer | Failure]:
         requests = (
             (number, backend.request(Prompt("", text, ("result",), system)))
             for number, text in enumerate(texts)
         )
-        async with aclosing(backend.answers(requests)) as answers:  # type: ignore[type-var]
+        async with aclosing(backend.answers(requests)) as answers:
             return {key: outcome async for key, outcome in answers}
 
-    outcomes = asyncio.run(main())
+    outcomes = await main()
     return [outcomes[number] for number in range(len(texts))]
 
 
 @pytest.mark.parametrize("system", ["", "be brief", None])
-def test_answers_in_this_process_look_like_those_of_a_server(system: str | None) -> None:
+async def test_answers_in_this_process_look_like_those_of_a_server(system: str | None) -> None:
     backend = _backend()
-    (answer,) = _ask(backend, ["x" * 4000], system)
+    (answer,) = await _ask(backend, ["x" * 4000], system)
     reply = backend.reply(answer, cached=False)
     assert (reply.text, reply.finish_reason, reply.cost) == (" []\n", "stop", 0)
     assert reply.usage == Usage(1000 + (2 if system else 0), 1)
@@ -60,7 +60,7 @@ def test_the_request_names_all_that_the_answer_depends_on(tmp_path: Path) -> Non
     assert len(keys) == 4
 
 
-def test_a_file_of_answers_comes_before_the_rule(tmp_path: Path) -> None:
+async def test_a_file_of_answers_comes_before_the_rule(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"exactly this").hexdigest()
     rows = [
         {"contains": "this", "reply": "by piece"},
@@ -70,12 +70,12 @@ def test_a_file_of_answers_comes_before_the_rule(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text("\n\n".join(map(json.dumps, rows)) + "\n")
     backend = _backend(answers=str(path))
-    replies = _ask(backend, ["exactly this", "is this it", "other"])
+    replies = await _ask(backend, ["exactly this", "is this it", "other"])
     texts = [backend.reply(answer, cached=False).text for answer in replies]
     assert texts == ["by hash", "by piece", "too late for this"]
-    (none,) = _ask(backend, ["nothing"])
+    (none,) = await _ask(backend, ["nothing"])
     assert backend.reply(none, cached=False).text == "too late for this"
-    (rule,) = _ask(backend, ["no match"])
+    (rule,) = await _ask(backend, ["no match"])
     assert backend.reply(rule, cached=False).text == " []\n"
 
 
@@ -108,35 +108,35 @@ def test_faults_depend_on_seed_request_and_attempt_alone() -> None:
     assert {always.fault(*case) for case in cases} == {"drop"}
 
 
-def test_truncation_cuts_the_answer_and_says_so(tmp_path: Path) -> None:
+async def test_truncation_cuts_the_answer_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(json.dumps({"contains": "", "reply": "abcdefgh" * 50}) + "\n")
     backend = _backend(answers=str(path), truncate=0.5)
     texts = [f"prompt {n}" for n in range(200)]
-    replies = [backend.reply(answer, cached=False) for answer in _ask(backend, texts)]
+    replies = [backend.reply(answer, cached=False) for answer in await _ask(backend, texts)]
     cut = [reply for reply in replies if reply.finish_reason == "length"]
     assert 60 < len(cut) < 140
     assert all(("abcdefgh" * 50).startswith(reply.text) and len(reply.text) < 400 for reply in cut)
     assert len({reply.text for reply in cut}) > 20
-    again = [backend.reply(answer, cached=False).text for answer in _ask(backend, texts)]
+    again = [backend.reply(answer, cached=False).text for answer in await _ask(backend, texts)]
     assert again == [reply.text for reply in replies]
 
 
-def test_the_answer_budget_is_kept(tmp_path: Path) -> None:
+async def test_the_answer_budget_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(json.dumps({"contains": "", "reply": "é" * 1000}) + "\n")
     backend = _backend(answers=str(path), max_tokens=100)
-    (answer,) = _ask(backend, ["x"])
+    (answer,) = await _ask(backend, ["x"])
     reply = backend.reply(answer, cached=False)
     assert (reply.text, reply.finish_reason) == ("é" * 200, "length")
     assert reply.usage.completion_tokens == 100
 
 
-def test_faults_in_this_process_are_retried_and_reported() -> None:
+async def test_faults_in_this_process_are_retried_and_reported() -> None:
     always = _backend(error_500=1.0, retry_after_s=0.001, max_attempts=8)
-    assert _ask(always, ["x"]) == [Failure("scripted 500", 500, attempts=8)]
+    assert await _ask(always, ["x"]) == [Failure("scripted 500", 500, attempts=8)]
     some = _backend(error_429=0.1, error_500=0.05, drop=0.02, retry_after_s=0.001)
-    outcomes = _ask(some, [f"text {n}" for n in range(300)])
+    outcomes = await _ask(some, [f"text {n}" for n in range(300)])
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
 
 

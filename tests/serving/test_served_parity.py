@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
@@ -14,7 +13,7 @@ from harness.local.checkpoints import find_checkpoint, load_tokenizer
 from harness.models import open_backend, settings_for
 from harness.models.protocol import Backend
 from harness.records import Answer, Failure, Prompt, Reply
-from harness.serving.server import background
+from harness.serving.server import background_server
 from tests.helpers import tiny_models
 
 pytestmark = pytest.mark.usefixtures("local_cache")
@@ -55,7 +54,7 @@ def closing_model(tmp_path_factory: pytest.TempPathFactory, random_model: str) -
     return str(tiny_models.llama(folder, chain=[*whole[len(asked) - 1 :], *tokenizer.ends]))
 
 
-def _replies(backend: Backend, prompts: Sequence[Prompt]) -> list[Reply | Failure]:
+async def _replies(backend: Backend, prompts: Sequence[Prompt]) -> list[Reply | Failure]:
     """What came of each prompt, all asked at once."""
 
     async def ask() -> dict[int, Reply | Failure]:
@@ -69,30 +68,30 @@ def _replies(backend: Backend, prompts: Sequence[Prompt]) -> list[Reply | Failur
         await backend.aclose()
         return outcomes
 
-    outcomes = asyncio.run(ask())
+    outcomes = await ask()
     return [outcomes[i] for i in range(len(prompts))]
 
 
-def _both(
+async def _both(
     name: str, model: str, prompts: Sequence[Prompt], max_tokens: int
 ) -> tuple[list[Reply | Failure], list[Reply | Failure]]:
     """The replies of the backend itself, and those of the SDK over a server of it."""
     settings = settings_for(name, {"model": model, "device": "cpu", "max_tokens": max_tokens})
-    local = _replies(open_backend(settings), prompts)
-    with background(settings) as url:
+    local = await _replies(open_backend(settings), prompts)
+    with background_server(settings) as url:
         values = {"model": model, "base_url": url, "max_tokens": max_tokens}
-        hosted = _replies(open_backend(settings_for("openai", values)), prompts)
+        hosted = await _replies(open_backend(settings_for("openai", values)), prompts)
     return local, hosted
 
 
 @pytest.mark.parametrize("name", ["ctranslate2", "transformers"])
 @pytest.mark.parametrize("wrap", SYSTEMS)
-def test_a_model_answers_the_same_asked_locally_and_served(
+async def test_a_model_answers_the_same_asked_locally_and_served(
     random_model: str, name: str, wrap: str
 ) -> None:
     """Without lists to wait for, since a server knows of none: all that the model writes."""
     prompts = [Prompt(str(i), text, (), SYSTEMS[wrap]) for i, text in enumerate(TEXTS)]
-    local, hosted = _both(name, random_model, prompts, 24)
+    local, hosted = await _both(name, random_model, prompts, 24)
     for ours, theirs in zip(local, hosted, strict=True):
         assert isinstance(ours, Reply)
         assert isinstance(theirs, Reply)
@@ -107,11 +106,11 @@ def test_a_model_answers_the_same_asked_locally_and_served(
 
 
 @pytest.mark.parametrize("name", ["ctranslate2", "transformers"])
-def test_a_model_that_ends_by_itself_answers_the_same_where_lists_are_expected(
+async def test_a_model_that_ends_by_itself_answers_the_same_where_lists_are_expected(
     closing_model: str, name: str
 ) -> None:
     prompts = [Prompt(str(i), tiny_models.prompt(f"Kano {i}"), ("result",)) for i in range(3)]
-    local, hosted = _both(name, closing_model, prompts, 24)
+    local, hosted = await _both(name, closing_model, prompts, 24)
     for ours, theirs in zip(local, hosted, strict=True):
         assert isinstance(ours, Reply)
         assert isinstance(theirs, Reply)
@@ -119,9 +118,9 @@ def test_a_model_that_ends_by_itself_answers_the_same_where_lists_are_expected(
         assert (theirs.text, theirs.finish_reason, theirs.usage) == ("[]", "stop", ours.usage)
 
 
-def test_a_prompt_that_is_too_long_is_too_long_either_way(random_model: str) -> None:
+async def test_a_prompt_that_is_too_long_is_too_long_either_way(random_model: str) -> None:
     prompts = [Prompt("long", "Kano " * 1024, ()), Prompt("short", "Kano", ())]
-    for outcomes in _both("ctranslate2", random_model, prompts, 4):
+    for outcomes in await _both("ctranslate2", random_model, prompts, 4):
         failed, answered = outcomes
         assert isinstance(failed, Failure)
         assert failed.too_long

@@ -16,25 +16,22 @@ import pytest
 
 from harness.errors import EndpointError, UsageError
 from harness.models import settings_for
-from harness.serving.faults import KINDS
-from harness.serving.server import Server, running, serve
+from harness.serving.server import Server, running_server, serve
+from harness.serving.stats import FAULT_KINDS
 
 Client = Callable[[aiohttp.ClientSession, str, Server], Awaitable[None]]
 CHAT = {"model": "any", "messages": [{"role": "user", "content": "hello"}]}
 
 
-def _with(client: Client, **values: Any) -> None:
+async def _with(client: Client, **values: Any) -> None:
     """Let a client loose on a server of these settings."""
 
-    async def main() -> None:
-        settings = settings_for("scripted", {"model": "empty"} | values)
-        async with running(settings) as (url, server), aiohttp.ClientSession() as session:
-            await client(session, url, server)
-
-    asyncio.run(main())
+    settings = settings_for("scripted", {"model": "empty"} | values)
+    async with running_server(settings) as (url, server), aiohttp.ClientSession() as session:
+        await client(session, url, server)
 
 
-def test_both_families_models_and_health() -> None:
+async def test_both_families_models_and_health() -> None:
     async def client(session: aiohttp.ClientSession, url: str, server: Server) -> None:
         async with session.post(f"{url}/chat/completions", json=CHAT) as response:
             body = await response.json()
@@ -50,21 +47,21 @@ def test_both_families_models_and_health() -> None:
         async with session.get(f"{url.removesuffix('/v1')}/health") as response:
             assert await response.json() == {"status": "ok"}
 
-    _with(client)
+    await _with(client)
 
 
 @pytest.mark.parametrize("sent", [b"", b"not json", b"[]", b"{}", b"[" * 50_000, b"\xff"])
-def test_a_malformed_request_is_a_400(sent: bytes) -> None:
+async def test_a_malformed_request_is_a_400(sent: bytes) -> None:
     async def client(session: aiohttp.ClientSession, url: str, server: Server) -> None:
         async with session.post(f"{url}/chat/completions", data=sent) as response:
             assert response.status == 400
             assert "`messages`" in (await response.json())["error"]["message"]
         assert server.stats.to_json()["requests"] == 0
 
-    _with(client)
+    await _with(client)
 
 
-def test_stats_count_by_the_exact_request() -> None:
+async def test_stats_count_by_the_exact_request() -> None:
     async def client(session: aiohttp.ClientSession, url: str, server: Server) -> None:
         for content in ("a", "b", "a"):
             body = {"messages": [{"role": "user", "content": content}]}
@@ -76,16 +73,16 @@ def test_stats_count_by_the_exact_request() -> None:
                 "distinct": 2,
                 "answered": 3,
                 "answered_twice": 1,
-                "faults": dict.fromkeys(KINDS, 0),
+                "faults": dict.fromkeys(FAULT_KINDS, 0),
                 "abandoned": 0,
                 "in_flight": 0,
                 "most_in_flight": 1,
             }
 
-    _with(client)
+    await _with(client)
 
 
-def test_a_client_that_goes_away_was_not_answered() -> None:
+async def test_a_client_that_goes_away_was_not_answered() -> None:
     async def client(session: aiohttp.ClientSession, url: str, server: Server) -> None:
         post = asyncio.ensure_future(session.post(f"{url}/chat/completions", json=CHAT))
         async with asyncio.timeout(60):
@@ -99,10 +96,10 @@ def test_a_client_that_goes_away_was_not_answered() -> None:
         assert server.stats.answered.total() == 0
         assert server.stats.abandoned == 1
 
-    _with(client, latency_s=120)
+    await _with(client, latency_s=120)
 
 
-def test_latency_is_of_the_loop_and_not_of_a_thread() -> None:
+async def test_latency_is_of_the_loop_and_not_of_a_thread() -> None:
     """256 requests at once take one latency, not 256."""
 
     async def client(session: aiohttp.ClientSession, url: str, server: Server) -> None:
@@ -119,7 +116,7 @@ def test_latency_is_of_the_loop_and_not_of_a_thread() -> None:
         assert max(ended) - started < 256 * 0.3 / 4
         assert server.stats.most_in_flight > 90
 
-    _with(client, latency_s=0.3)
+    await _with(client, latency_s=0.3)
 
 
 def test_only_what_can_be_served_is() -> None:
