@@ -21,7 +21,7 @@ from harness.prompting.templates import load_template
 from harness.records import Answer
 from harness.results.lines import prediction_fields
 from harness.scoring import count, examples_hash, resample
-from harness.serving.scripted import Script, ScriptedSettings
+from harness.serving.script import Script, ScriptedSettings
 from harness.store import request_key
 
 

@@ -48,7 +48,7 @@ def ls_models() -> None:
     """List the backends, the scripted rules, and the models that have a price."""
     from harness.models import BACKENDS
     from harness.models.prices import list_prices, prices_as_of
-    from harness.serving.scripted import RULES
+    from harness.serving.script import RULES
 
     print(f"Backends: {', '.join(BACKENDS)}. Scripted rules: {', '.join(RULES)}.")
     print(f"Prices in dollars per million tokens, as of {prices_as_of()}:")

@@ -161,12 +161,12 @@ def demo(
     from harness.disk import shipped
     from harness.experiment import load_experiment
     from harness.models import settings_for
-    from harness.serving.server import background
+    from harness.serving.server import background_server
 
     title = "Demonstration: tiny models on a made-up corpus"
     experiment = load_experiment(shipped("runs") / "demo.toml")
     # One system asks the same model through a server and the SDK, like a hosted model.
-    with background(settings_for("ctranslate2", {"model": "tiny-gollie-tf"})) as url:
+    with background_server(settings_for("ctranslate2", {"model": "tiny-gollie-tf"})) as url:
         code = _run(experiment.at_address("demo", url), rule="gollie", title=title, out=out)
     print(f"Next: harness show {out} swa-test-001   ·   harness compare {out} --rule strict")
     sys.exit(code)

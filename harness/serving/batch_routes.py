@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.models.protocol import Settings
-from harness.serving.answerers import Answerer, dump
-from harness.serving.requests import Refusal, read_body
-from harness.serving.scripted import ScriptedSettings
+from harness.serving.faults import WireFault
+from harness.serving.requests import ApiError, json_bytes, read_body
+from harness.serving.script import ScriptedSettings
+from harness.serving.served_model import ServedModel
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -68,16 +69,16 @@ class _Invalid(Exception):
         self.error = {"code": code, "message": message, "line": line, "param": None}
 
 
-class BatchDesk:
+class BatchRoutes:
     """Takes files and batches, and has them answered in the background.
 
     In ``stats`` their requests count as those that come alone.
     """
 
-    def __init__(self, settings: Settings, answerer: Answerer, stats: Stats) -> None:
+    def __init__(self, settings: Settings, model: ServedModel, stats: Stats) -> None:
         # The defaults, of a model that is no script: at once, and nothing goes wrong.
         self._script = settings if isinstance(settings, ScriptedSettings) else ScriptedSettings()
-        self._answerer = answerer
+        self._model = model
         self._stats = stats
         self._files: dict[str, _File] = {}
         self._batches: dict[str, _Batch] = {}
@@ -254,18 +255,17 @@ class BatchDesk:
     async def _answer(self, sent: bytes, *, chat: bool) -> tuple[int, Any]:
         """The status and the body that a request would get if it came alone."""
         digest = hashlib.sha256(sent).digest()
-        attempt = self._stats.attempts[digest]
-        self._stats.attempts[digest] += 1
+        attempt = self._stats.begin_attempt(digest)
         code = "server_error"
         try:
             if self._happens("batch_error", sent):
-                raise Refusal(500, "scripted failure of a line", code, kind=code)
+                raise ApiError(500, "scripted failure of a line", code, kind=code)
             body = json.loads(sent)
-            response = await self._answerer.answer(body, chat=chat, digest=digest, attempt=attempt)
-            if response.fault is not None:
-                raise Refusal(500, f"scripted {response.fault}", code, kind=code)
-        except Refusal as refusal:
-            return refusal.status, refusal.body
+            response = await self._model.answer(body, chat=chat, digest=digest, attempt=attempt)
+        except WireFault as fault:
+            return 500, ApiError(500, str(fault), code, kind=code).body
+        except ApiError as error:
+            return error.status, error.body
         self._stats.answered[digest] += 1
         return 200, json.loads(response.content)
 
@@ -321,8 +321,8 @@ def _read_requests(content: bytes, url: str, *, chat: bool) -> list[_Line]:
         encoded = _encode(body).encode("utf-8", "surrogatepass")
         try:
             read_body(encoded, chat=chat)
-        except Refusal as refusal:
-            message = str(refusal)
+        except ApiError as error:
+            message = str(error)
             raise _Invalid("invalid_request", message, number) from None
         seen.add(custom_id)
         requests.append(_Line(custom_id, encoded))
@@ -345,7 +345,7 @@ def _line(custom_id: str, status: int | None, answer: Any) -> bytes:
         row["error"] = {"code": answer, "message": "This request was not executed in time."}
     else:
         row["response"] = {"status_code": status, "request_id": uuid.uuid4().hex, "body": answer}
-    return dump(row) + b"\n"
+    return json_bytes(row) + b"\n"
 
 
 async def _pause(batch: _Batch, seconds: float) -> None:
@@ -373,10 +373,10 @@ def _missing(what: str, request: web.Request) -> web.Response:
 
 
 def _refuse(status: int, message: str, code: str = "invalid_request_error") -> web.Response:
-    return _reply(Refusal(status, message, code).body, status)
+    return _reply(ApiError(status, message, code).body, status)
 
 
 def _reply(body: Any, status: int = 200) -> web.Response:
     from aiohttp import web
 
-    return web.Response(body=dump(body), status=status, content_type="application/json")
+    return web.Response(body=json_bytes(body), status=status, content_type="application/json")

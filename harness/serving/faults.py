@@ -14,25 +14,26 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.serving.requests import Refusal
-from harness.serving.scripted import FAULTS, ScriptedSettings, asked_tokens
+from harness.serving.requests import ApiError
+from harness.serving.script import ScriptedSettings, most_tokens
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-#: Everything that ``/stats`` counts as a fault: of an attempt, and refusals of a :class:`Gate`.
-KINDS = (*FAULTS, "storm", "expired", "limit")
+Handler = Callable[["web.Request"], Awaitable["web.StreamResponse"]]
 
 _MINUTE_S = 60.0
 _PAGE = b"<!doctype html><title>Sign in</title><p>This network asks you to sign in."
 
 
-def limited(message: str, wait_s: float, headers: Mapping[str, str] | None = None) -> Refusal:
+def rate_limit_error(
+    message: str, wait_s: float, headers: Mapping[str, str] | None = None
+) -> ApiError:
     """A 429 with its Retry-After, or without one where ``wait_s`` is 0."""
     # Rounded up: who waits as long as he is told to is let in.
     wait = {"Retry-After": f"{math.ceil(wait_s * 1000) / 1000:g}"} if wait_s else {}
     code = "rate_limit_exceeded"
-    return Refusal(429, message, code, kind=code, headers={**(headers or {}), **wait})
+    return ApiError(429, message, code, kind=code, headers={**(headers or {}), **wait})
 
 
 class Limit:
@@ -103,7 +104,7 @@ def duration(seconds: float) -> str:
     )
 
 
-class Gate:
+class AdmissionControl:
     """Whom the server lets in: not during a storm, not with an expired key, not past its limits.
 
     A request is charged when it comes, with its prompt and the answer budget it asks for; once it
@@ -132,7 +133,7 @@ class Gate:
         """Let a request in; returns the tokens it is charged.
 
         Raises:
-            Refusal: it is turned away, with a 429 or a 401.
+            ApiError: it is turned away, with a 429 or a 401.
         """
         settings = self._settings
         if settings.storm_s:
@@ -140,18 +141,18 @@ class Gate:
                 self._storm_ends = self._clock() + settings.storm_s
             if self._clock() < self._storm_ends:
                 self._faults["storm"] += 1
-                raise limited("scripted storm", settings.retry_after_s)
+                raise rate_limit_error("scripted storm", settings.retry_after_s)
         if settings.key_expires_after is not None and self._answered >= settings.key_expires_after:
             self._faults["expired"] += 1
-            raise Refusal(401, "Incorrect API key provided.", "invalid_api_key")
+            raise ApiError(401, "Incorrect API key provided.", "invalid_api_key")
         if not self._limits:
             return 0
-        tokens = asked_tokens(body)
+        tokens = most_tokens(body)
         units = {"requests": 1, "tokens": tokens}
         wait = max(limit.wait(units[name]) for name, limit in self._limits.items())
         if wait:
             self._faults["limit"] += 1
-            raise limited("scripted limit reached", wait, self.headers())
+            raise rate_limit_error("scripted limit reached", wait, self.headers())
         self._take(1, tokens)
         return tokens
 
@@ -193,15 +194,36 @@ async def _hang(request: web.Request, content: bytes) -> web.StreamResponse:
 
 
 async def _garble(request: web.Request, content: bytes) -> web.StreamResponse:
-    return await _whole(request, content[: len(content) // 2], "application/json")
+    return await _write(request, content[: len(content) // 2], "application/json")
 
 
 async def _web_page(request: web.Request, content: bytes) -> web.StreamResponse:
-    return await _whole(request, _PAGE, "text/html")
+    return await _write(request, _PAGE, "text/html")
 
 
-#: How an answer goes wrong on the wire: half of it and the end of the connection, and so on.
-WIRE: Mapping[str, Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]] = {
+class WireFault(Exception):
+    """An answer that breaks on the wire, in the way that a key of ``_FAULTY_WRITERS`` names."""
+
+    def __init__(self, fault: str, content: bytes) -> None:
+        super().__init__(f"scripted {fault}")
+        self.fault = fault
+        self.content = content
+
+
+def with_wire_faults(handler: Handler) -> Handler:
+    """A handler that writes the broken answer where ``handler`` raises a :class:`WireFault`."""
+
+    async def faulty(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except WireFault as error:
+            fault = error
+        return await _FAULTY_WRITERS[fault.fault](request, fault.content)
+
+    return faulty
+
+
+_FAULTY_WRITERS: Mapping[str, Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]] = {
     "drop": _drop,
     "hang": _hang,
     "half": _half,
@@ -221,7 +243,7 @@ async def _begin(request: web.Request, content: bytes) -> web.StreamResponse:
     return half
 
 
-async def _whole(request: web.Request, content: bytes, kind: str) -> web.StreamResponse:
+async def _write(request: web.Request, content: bytes, kind: str) -> web.StreamResponse:
     from aiohttp import web
 
     whole = web.Response(body=content, content_type=kind)

@@ -39,7 +39,7 @@ _FIXED: Mapping[str, tuple[Any, str]] = {
 }
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """A request that gets an error instead of an answer, in the words of OpenAI's error object."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CompletionRequest:
     """A request that a local model can answer.
 
     ``content`` is the prompt of a completion or the messages of a chat. ``max_tokens`` is
@@ -75,11 +75,16 @@ class Asked:
         return not isinstance(self.content, str)
 
 
+def json_bytes(body: Any) -> bytes:
+    """JSON as it goes over the wire."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
 def read_body(sent: bytes, *, chat: bool) -> dict[str, Any]:
     """The body of a request to either endpoint.
 
     Raises:
-        Refusal: it is no JSON object, lacks what is asked, or wants the answer in pieces.
+        ApiError: it is no JSON object, lacks what is asked, or wants the answer in pieces.
     """
     key = "messages" if chat else "prompt"
     try:
@@ -87,9 +92,9 @@ def read_body(sent: bytes, *, chat: bool) -> dict[str, Any]:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or key not in body:
-        raise Refusal(400, f"the body must be a JSON object with `{key}`", "invalid_request")
+        raise ApiError(400, f"the body must be a JSON object with `{key}`", "invalid_request")
     if body.get("stream") not in (None, False):
-        raise Refusal(
+        raise ApiError(
             400,
             "`stream` is not supported here: leave it out, and the answer comes in one piece.",
             "unsupported_value",
@@ -98,15 +103,17 @@ def read_body(sent: bytes, *, chat: bool) -> dict[str, Any]:
     return body
 
 
-def read_asked(body: Mapping[str, Any], *, chat: bool, model: str) -> Asked:
+def read_completion_request(
+    body: Mapping[str, Any], *, chat: bool, model: str
+) -> CompletionRequest:
     """What a body asks of the model that is served.
 
     Raises:
-        Refusal: 404 where another model is meant, else 400 naming the parameter.
+        ApiError: 404 where another model is meant, else 400 naming the parameter.
     """
     named = body.get("model", model)
     if named != model:
-        raise Refusal(
+        raise ApiError(
             404,
             f"There is no model {json.dumps(named)} here. This server has: {model}.",
             "model_not_found",
@@ -115,20 +122,20 @@ def read_asked(body: Mapping[str, Any], *, chat: bool, model: str) -> Asked:
     for name, value in body.items():
         _allow(name, value)
     content = _messages(body["messages"]) if chat else _prompt(body["prompt"])
-    return Asked(content, _budget(body), _stop(body.get("stop")))
+    return CompletionRequest(content, _budget(body), _stop(body.get("stop")))
 
 
 def _allow(name: str, value: Any) -> None:
     if name in _HONOURED or value is None:
         return
     if name not in _FIXED:
-        raise Refusal(
+        raise ApiError(
             400, f"`{name}` is not supported by this server.", "unsupported_parameter", name
         )
     wanted, why = _FIXED[name]
     # False is no temperature, and 0 no yes or no.
     if value != wanted or isinstance(value, bool) != isinstance(wanted, bool):
-        raise Refusal(
+        raise ApiError(
             400,
             f"`{name}` can only be {json.dumps(wanted)} with this server: {why}.",
             "unsupported_value",
@@ -138,20 +145,20 @@ def _allow(name: str, value: Any) -> None:
 
 def _prompt(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise Refusal(400, "`prompt` must be one text, and not an empty one.", param="prompt")
+        raise ApiError(400, "`prompt` must be one text, and not an empty one.", param="prompt")
     return _encodable(value, "prompt")
 
 
 def _messages(value: Any) -> list[dict[str, str]]:
     if not isinstance(value, list) or not value:
-        raise Refusal(400, "`messages` must be a list of messages.", param="messages")
+        raise ApiError(400, "`messages` must be a list of messages.", param="messages")
     messages = []
     for number, message in enumerate(value):
         where = f"messages[{number}]"
         role = message.get("role") if isinstance(message, dict) else None
         if role not in _ROLES:
             choices = ", ".join(_ROLES)
-            raise Refusal(400, f"`{where}.role` must be one of: {choices}.", param="messages")
+            raise ApiError(400, f"`{where}.role` must be one of: {choices}.", param="messages")
         content = _encodable(_content(message.get("content"), where), where)
         messages.append({"role": role, "content": content})
     return messages
@@ -164,7 +171,7 @@ def _content(value: Any, where: str) -> str:
     for part in parts:
         text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
         if not isinstance(text, str):
-            raise Refusal(400, f"`{where}.content` must be text.", param="messages")
+            raise ApiError(400, f"`{where}.content` must be text.", param="messages")
         texts.append(text)
     return "".join(texts)
 
@@ -174,7 +181,7 @@ def _encodable(text: str, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Refusal(
+        raise ApiError(
             400,
             f"`{where}` holds half of a surrogate pair, which is no text.",
             param=where.partition("[")[0],
@@ -190,9 +197,9 @@ def _budget(body: Mapping[str, Any]) -> int | None:
     }
     for name, value in given.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise Refusal(400, f"`{name}` must be a whole number from 1.", param=name)
+            raise ApiError(400, f"`{name}` must be a whole number from 1.", param=name)
     if len(set(given.values())) > 1:
-        raise Refusal(
+        raise ApiError(
             400,
             "`max_tokens` and `max_completion_tokens` differ: give one of them.",
             param="max_tokens",
@@ -207,7 +214,7 @@ def _stop(value: Any) -> tuple[str, ...]:
         or len(texts) > _MOST_STOPS
         or not all(isinstance(text, str) and text for text in texts)
     ):
-        raise Refusal(
+        raise ApiError(
             400, f"`stop` must be a text or a list of at most {_MOST_STOPS} texts.", param="stop"
         )
     return tuple(texts)

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import EndpointError, UsageError
 from harness.models import BACKENDS, open_backend
 from harness.models.protocol import Settings
-from harness.serving.answerers import Answerer, Local, Scripted, dump
-from harness.serving.batch_routes import BatchDesk
-from harness.serving.faults import WIRE
-from harness.serving.requests import Refusal, read_body
-from harness.serving.scripted import ScriptedSettings
+from harness.serving.batch_routes import BatchRoutes
+from harness.serving.faults import Handler, with_wire_faults
+from harness.serving.requests import ApiError, json_bytes, read_body
+from harness.serving.script import ScriptedSettings
+from harness.serving.scripted_model import ScriptedModel
+from harness.serving.served_model import LocalModel, ServedModel
 from harness.serving.stats import Stats
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ class Server:
         self.settings = settings
         self.stats = Stats()
         self.ready = False
-        self.answerer: Answerer
+        self.model: ServedModel
         if isinstance(settings, ScriptedSettings):
-            self.answerer = Scripted(settings, self.stats.faults)
+            self.model = ScriptedModel(settings, self.stats.faults)
         elif settings.backend in _SERVED:
-            self.answerer = Local(open_backend(settings), settings)
+            self.model = LocalModel(open_backend(settings), settings)
         else:
             raise UsageError(
                 f"Backend '{settings.backend}' cannot be served. Choices: {', '.join(_SERVED)}. "
@@ -62,43 +63,51 @@ class Server:
         from aiohttp import web
 
         app = web.Application(client_max_size=_LARGEST_REQUEST)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        app.router.add_post("/v1/completions", self._complete)
+        complete: Handler = self._complete
+        # Beyond plain answering: batches of every model, and the faults of the script.
+        BatchRoutes(self.settings, self.model, self.stats).add_to(app)
+        if isinstance(self.settings, ScriptedSettings):
+            complete = with_wire_faults(complete)
+        complete = self._counted(complete)
+        app.router.add_post("/v1/chat/completions", complete)
+        app.router.add_post("/v1/completions", complete)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/stats", self._stats)
-        BatchDesk(self.settings, self.answerer, self.stats).add_to(app)
         return app
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        self.stats.in_flight += 1
-        self.stats.most_in_flight = max(self.stats.most_in_flight, self.stats.in_flight)
-        try:
-            return await self._answer(request)
-        except Refusal as refusal:
-            return _json(refusal.body, refusal.status, refusal.headers)
-        except (ConnectionError, asyncio.CancelledError):
-            # The client went away while it was being answered.
-            self.stats.abandoned += 1
-            raise
-        finally:
-            self.stats.in_flight -= 1
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """Read a request, have it answered, and write the answer to the end."""
         chat = request.path.endswith("/chat/completions")
-        sent = await request.read()
-        body = read_body(sent, chat=chat)
-        digest = hashlib.sha256(sent).digest()
-        attempt = self.stats.attempts[digest]
-        self.stats.attempts[digest] += 1
-        response = await self.answerer.answer(body, chat=chat, digest=digest, attempt=attempt)
-        if response.fault is not None:
-            return await WIRE[response.fault](request, response.content)
-        whole = _whole(response.content, 200, response.headers)
-        await whole.prepare(request)
-        await whole.write_eof()
+        content = await request.read()
+        digest = hashlib.sha256(content).digest()
+        try:
+            body = read_body(content, chat=chat)
+            attempt = self.stats.begin_attempt(digest)
+            answer = await self.model.answer(body, chat=chat, digest=digest, attempt=attempt)
+        except ApiError as error:
+            return _json(error.body, error.status, error.headers)
+        response = _json_response(answer.content, 200, answer.headers)
+        await response.prepare(request)
+        await response.write_eof()
         self.stats.answered[digest] += 1
-        return whole
+        return response
+
+    def _counted(self, handler: Handler) -> Handler:
+        """A handler whose requests in flight, and those that clients abandon, are counted."""
+
+        async def counted(request: web.Request) -> web.StreamResponse:
+            self.stats.in_flight += 1
+            self.stats.most_in_flight = max(self.stats.most_in_flight, self.stats.in_flight)
+            try:
+                return await handler(request)
+            except (ConnectionError, asyncio.CancelledError):
+                self.stats.abandoned += 1
+                raise
+            finally:
+                self.stats.in_flight -= 1
+
+        return counted
 
     async def _models(self, _: web.Request) -> web.Response:
         name, owner = self.settings.model, self.settings.backend
@@ -109,11 +118,11 @@ class Server:
         return _json({"status": "ok"}) if self.ready else _json({"status": "loading"}, 503)
 
     async def _stats(self, _: web.Request) -> web.Response:
-        return _json(self.stats.to_json() | self.answerer.counts())
+        return _json(self.stats.to_json() | self.model.counts())
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def running_server(
     settings: Settings, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[tuple[str, Server]]:
     """Run the server on this event loop; yields its base URL (with ``/v1``) and its handlers.
@@ -128,14 +137,14 @@ async def running(
     from aiohttp import web
 
     server = Server(settings)
-    answerer = server.answerer
+    model = server.model
     # A client that gives up leaves no handler behind: what it asked is not generated in vain.
     runner = web.AppRunner(
         server.app(),
         access_log=None,
         handle_signals=False,
         handler_cancellation=True,
-        shutdown_timeout=answerer.grace_s,
+        shutdown_timeout=model.grace_s,
     )
     await runner.setup()
     try:
@@ -148,13 +157,13 @@ async def running(
                 f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port "
                 f"(0 takes a free one)."
             ) from None
-        await answerer.start()
+        await model.start()
         server.ready = True
         bound = runner.addresses[0]
         name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         yield f"http://{name}:{bound[1]}/v1", server
     finally:
-        await answerer.aclose()
+        await model.aclose()
         await runner.cleanup()
 
 
@@ -166,13 +175,13 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> N
     may use it, keys are not looked at.
 
     Raises:
-        UsageError, CheckpointError, EndpointError: as :func:`running`.
+        UsageError, CheckpointError, EndpointError: as :func:`running_server`.
     """
 
     async def main() -> None:
         signals: asyncio.Queue[None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        async with running(settings, host, port) as (url, server):
+        async with running_server(settings, host, port) as (url, server):
             # From here on: until the model is loaded a signal ends the process.
             for number in (signal.SIGINT, signal.SIGTERM):
                 # Not on Windows, where an interrupt ends asyncio.run itself.
@@ -182,7 +191,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> N
             if isinstance(settings, ScriptedSettings):
                 print("Not a model: its answers come from a script.", file=sys.stderr, flush=True)
             await signals.get()
-            drained = asyncio.ensure_future(server.answerer.drain())
+            drained = asyncio.ensure_future(server.model.drain())
             again = asyncio.ensure_future(signals.get())
             await asyncio.wait((drained, again), return_when=asyncio.FIRST_COMPLETED)
             again.cancel()
@@ -192,10 +201,10 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> N
 
 
 def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    return _whole(dump(body), status, headers)
+    return _json_response(json_bytes(body), status, headers)
 
 
-def _whole(content: bytes, status: int, headers: Mapping[str, str] | None) -> web.Response:
+def _json_response(content: bytes, status: int, headers: Mapping[str, str] | None) -> web.Response:
     from aiohttp import web
 
     return web.Response(
@@ -204,16 +213,16 @@ def _whole(content: bytes, status: int, headers: Mapping[str, str] | None) -> we
 
 
 @contextlib.contextmanager
-def background(settings: Settings) -> Iterator[str]:
+def background_server(settings: Settings) -> Iterator[str]:
     """Run the server on a thread of its own; yields its base URL.
 
     Raises:
-        UsageError, CheckpointError, EndpointError: as :func:`running`.
+        UsageError, CheckpointError, EndpointError: as :func:`running_server`.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    served = running(settings)
+    served = running_server(settings)
     try:
         url, _ = asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result()
         try:

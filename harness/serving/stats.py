@@ -1,23 +1,23 @@
-"""What a server counts."""
+"""The counts of the loopback server."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.serving.faults import KINDS
+from harness.serving.script import FAULTS
 
-if TYPE_CHECKING:
-    pass
+#: What ``/stats`` counts as a fault: failed attempts of the script, and refusals of its server.
+FAULT_KINDS = (*FAULTS, "storm", "expired", "limit")
 
 
 @dataclass(slots=True)
 class Stats:
-    """What the server has seen. A request is known by its exact bytes.
+    """The counts since the server started. Requests with the same bytes are the same request.
 
-    ``answered`` counts answers that were written to the end, by request; ``abandoned`` those
-    whose client had gone.
+    ``attempts`` and ``answered`` count by the SHA-256 of a request. ``answered`` counts answers
+    that were written to the end, ``abandoned`` requests whose client left before that.
     """
 
     attempts: Counter[bytes] = field(default_factory=Counter)
@@ -27,6 +27,11 @@ class Stats:
     in_flight: int = 0
     most_in_flight: int = 0
 
+    def begin_attempt(self, digest: bytes) -> int:
+        """Count an attempt at a request; returns the number of attempts before it."""
+        self.attempts[digest] += 1
+        return self.attempts[digest] - 1
+
     def to_json(self) -> dict[str, Any]:
         """The counts, as ``/stats`` gives them."""
         return {
@@ -34,7 +39,7 @@ class Stats:
             "distinct": len(self.attempts),
             "answered": self.answered.total(),
             "answered_twice": sum(count > 1 for count in self.answered.values()),
-            "faults": {kind: self.faults[kind] for kind in KINDS},
+            "faults": {kind: self.faults[kind] for kind in FAULT_KINDS},
             "abandoned": self.abandoned,
             "in_flight": self.in_flight,
             "most_in_flight": self.most_in_flight,

@@ -16,7 +16,7 @@ from harness.models.hosted.openai_settings import OpenAISettings
 from harness.records import Answer, Failure, Prompt, Request
 from harness.running.asking.batched import BatchContext, ask_batches
 from harness.running.budget import Budget
-from harness.serving.server import Server, running
+from harness.serving.server import Server, running_server
 from harness.store import Store, request_key
 from harness.store.batch_tracker import BatchTracker
 
@@ -93,7 +93,7 @@ class Case:
 @asynccontextmanager
 async def case(path: Path, count: int = 250, **values: Any) -> AsyncIterator[Case]:
     scripted = settings_for("scripted", {"model": "empty"} | values)
-    async with running(scripted) as (url, server):
+    async with running_server(scripted) as (url, server):
         settings = settings_for(
             "openai",
             {"model": "m", "provider": "loopback", "base_url": url, "poll_s": 0.02},

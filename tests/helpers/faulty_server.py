@@ -16,8 +16,8 @@ from harness.experiment import load_experiment
 from harness.models import settings_for
 from harness.running.planning import make_plan
 from harness.running.prepare import prepare
-from harness.serving.scripted import RULES
-from harness.serving.server import background
+from harness.serving.script import RULES
+from harness.serving.server import background_server
 from harness.store import Store
 from tests.conftest import Served
 
@@ -59,7 +59,7 @@ def write_experiment(
 @contextmanager
 def served(**settings: Any) -> Iterator[Served]:
     """The scripted server, on a thread of this process."""
-    with background(settings_for("scripted", settings)) as url:
+    with background_server(settings_for("scripted", settings)) as url:
         yield Served(url)
 
 

@@ -23,7 +23,7 @@ from harness.reading.json_reply import parse_json_reply
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Status
 from harness.serving.json_answer import write_json
-from harness.serving.scripted import Script, ScriptedSettings
+from harness.serving.script import Script, ScriptedSettings
 from tests.conftest import Served
 from tests.helpers.reply_oracle import ANSWERS, FIELDS, Stages
 from tests.reading.test_json_reply import answers_of

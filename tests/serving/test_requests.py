@@ -7,28 +7,30 @@ from typing import Any
 
 import pytest
 
-from harness.serving.requests import Asked, Refusal, read_asked, read_body
+from harness.serving.requests import ApiError, CompletionRequest, read_body, read_completion_request
 
 HELLO = [{"role": "user", "content": "hello"}]
 
 
 def _refused(chat: bool, **body: Any) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(Refusal) as caught:
-        read_asked(read_body(json.dumps(body).encode(), chat=chat), chat=chat, model="m")
+    with pytest.raises(ApiError) as caught:
+        read_completion_request(
+            read_body(json.dumps(body).encode(), chat=chat), chat=chat, model="m"
+        )
     return caught.value.status, caught.value.body["error"]
 
 
 @pytest.mark.parametrize(
     ("body", "asked"),
     [
-        ({"prompt": "a"}, Asked("a", None, ())),
-        ({"prompt": "a", "model": "m", "max_tokens": 3}, Asked("a", 3, ())),
-        ({"prompt": "a", "stop": "b"}, Asked("a", None, ("b",))),
-        ({"prompt": "a", "stop": ["b", "c"]}, Asked("a", None, ("b", "c"))),
-        ({"messages": HELLO, "max_completion_tokens": 3}, Asked(HELLO, 3, ())),
+        ({"prompt": "a"}, CompletionRequest("a", None, ())),
+        ({"prompt": "a", "model": "m", "max_tokens": 3}, CompletionRequest("a", 3, ())),
+        ({"prompt": "a", "stop": "b"}, CompletionRequest("a", None, ("b",))),
+        ({"prompt": "a", "stop": ["b", "c"]}, CompletionRequest("a", None, ("b", "c"))),
+        ({"messages": HELLO, "max_completion_tokens": 3}, CompletionRequest(HELLO, 3, ())),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]},
-            Asked(HELLO, None, ()),
+            CompletionRequest(HELLO, None, ()),
         ),
         (
             # What the SDK and others send along, at values that a greedy server honours.
@@ -48,13 +50,15 @@ def _refused(chat: bool, **body: Any) -> tuple[int, dict[str, Any]]:
                 "stream": False,
                 "suffix": None,
             },
-            Asked("a", None, ()),
+            CompletionRequest("a", None, ()),
         ),
     ],
 )
-def test_what_is_read(body: dict[str, Any], asked: Asked) -> None:
+def test_what_is_read(body: dict[str, Any], asked: CompletionRequest) -> None:
     chat = "messages" in body
-    read = read_asked(read_body(json.dumps(body).encode(), chat=chat), chat=chat, model="m")
+    read = read_completion_request(
+        read_body(json.dumps(body).encode(), chat=chat), chat=chat, model="m"
+    )
     assert read == asked
     assert read.chat == chat
 

@@ -21,8 +21,8 @@ pytest.importorskip("torch")  # the checkpoint is made with it
 from harness.errors import CheckpointError
 from harness.models import open_backend, settings_for
 from harness.records import Answer, Failure, Prompt
-from harness.serving.answerers import Batches
-from harness.serving.server import background, running
+from harness.serving.served_model import RequestBatcher
+from harness.serving.server import background_server, running_server
 from tests.helpers import tiny_models
 
 pytestmark = pytest.mark.usefixtures("local_cache")
@@ -53,7 +53,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _with(model: str, client: Client, **values: Any) -> None:
     async def main() -> None:
         settings = settings_for("ctranslate2", {"model": model, "device": "cpu"} | values)
-        async with running(settings) as (url, _), aiohttp.ClientSession() as session:
+        async with running_server(settings) as (url, _), aiohttp.ClientSession() as session:
             await client(session, url)
 
     asyncio.run(main())
@@ -174,7 +174,7 @@ def test_one_request_that_fails_leaves_the_others_of_its_batch_alone(model: str)
 def test_a_model_that_cannot_be_loaded_is_not_served(tmp_path: Path) -> None:
     with (
         pytest.raises(CheckpointError, match="nothing"),
-        background(settings_for("ctranslate2", {"model": str(tmp_path / "nothing")})),
+        background_server(settings_for("ctranslate2", {"model": str(tmp_path / "nothing")})),
     ):
         pytest.fail("it is served")
 
@@ -183,7 +183,7 @@ async def test_what_waits_is_asked_together(model: str) -> None:
     """Also by the same batches later on, and without those that nobody waits for any more."""
     backend = open_backend(settings_for("ctranslate2", {"model": model, "max_tokens": 4}))
 
-    batches = Batches(backend)
+    batches = RequestBatcher(backend)
     prompts = [Prompt("e", f"text = {i}", ()) for i in range(12)]
     asked = [asyncio.ensure_future(batches.ask(backend.request(p))) for p in prompts]
     await asyncio.sleep(0)
@@ -204,7 +204,7 @@ async def test_stopping_finishes_what_is_generated_and_turns_away_the_rest(model
     values = {"model": model, "max_tokens": 20, "batch_tokens": 1}
     backend = open_backend(settings_for("ctranslate2", values))
 
-    batches = Batches(backend)
+    batches = RequestBatcher(backend)
     request = backend.request(Prompt("e", "text = Kano", ()))
     asked = [asyncio.ensure_future(batches.ask(request)) for _ in range(4)]
     await asyncio.sleep(0)

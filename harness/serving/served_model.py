@@ -1,6 +1,6 @@
-"""What answers behind the loopback server: the script with its faults, or a model of this machine.
+"""What the loopback server serves, and the local model as such.
 
-A local model is fast when it is asked for much at once. Requests that arrive while it generates
+A local model is fast when it gets many requests at once. Requests that arrive while it generates
 wait, and then all go to it together.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 import json
 import time
 import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,12 @@ from typing import Any, Protocol
 from harness.errors import EndpointError, HarnessError
 from harness.models.protocol import Backend, Settings
 from harness.records import Answer, Failure, Prompt, Request
-from harness.serving.faults import Gate, limited
-from harness.serving.requests import Asked, Refusal, read_asked
-from harness.serving.scripted import Script, ScriptedSettings
+from harness.serving.requests import (
+    ApiError,
+    CompletionRequest,
+    json_bytes,
+    read_completion_request,
+)
 
 # A burst of requests is waited out before the model starts: until none has come for so long, at
 # most so many times over. It costs nothing beside a generation; starting with the first one alone
@@ -32,15 +34,14 @@ _MOST_QUIETS = 10
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer ready for the wire, and how it goes wrong there, if it does."""
+    """An answer ready for the wire."""
 
     content: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    fault: str | None = None
 
 
-class Answerer(Protocol):
-    """What the server's handlers ask."""
+class ServedModel(Protocol):
+    """A model as the server's handlers see it."""
 
     #: Seconds that handlers get to write what is answered when the server stops.
     grace_s: float
@@ -59,7 +60,7 @@ class Answerer(Protocol):
         """Answer a request; ``digest`` is its bytes', ``attempt`` counts those before it from 0.
 
         Raises:
-            Refusal: it gets an error instead.
+            ApiError: it gets an error instead.
         """
         ...
 
@@ -76,58 +77,7 @@ class Answerer(Protocol):
         ...
 
 
-class Scripted:
-    """The script, at its latency and with its faults, which it counts in ``faults``.
-
-    It answers to any model's name.
-    """
-
-    # Whoever stops this one wants it gone.
-    grace_s = 0.1
-
-    def __init__(self, settings: ScriptedSettings, faults: Counter[str]) -> None:
-        self._settings = settings
-        self._script = Script(settings)
-        self._faults = faults
-        self._gate = Gate(settings, faults)
-
-    async def start(self) -> None:
-        """It is ready."""
-
-    async def answer(
-        self, body: Mapping[str, Any], *, chat: bool, digest: bytes, attempt: int
-    ) -> Response:
-        """Answer, or fail, as the script has it."""
-        started = time.monotonic()
-        charged = self._gate.enter(body)
-        fault = self._script.fault(digest, attempt)
-        used, content = None, b""
-        if fault not in ("429", "500"):
-            response = self._script.response(body)
-            used, content = response["usage"]["total_tokens"], dump(response)
-        await asyncio.sleep(self._settings.latency_s - (time.monotonic() - started))
-        self._gate.settle(charged, used if fault is None else None)
-        if fault is not None:
-            self._faults[fault] += 1
-        if fault == "429":
-            raise limited("scripted rate limit", self._settings.retry_after_s)
-        if fault == "500":
-            code = "server_error"
-            raise Refusal(500, "scripted server error", code, kind=code)
-        return Response(content, self._gate.headers(), fault)
-
-    async def drain(self) -> None:
-        """Nothing is worth waiting for."""
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-    def counts(self) -> dict[str, int]:
-        """Nothing more."""
-        return {}
-
-
-class Local:
+class LocalModel:
     """A model of this machine, asked through its backend as a run asks it.
 
     Answers differ from those of a run in one respect: the server does not know which lists a
@@ -139,7 +89,7 @@ class Local:
     def __init__(self, backend: Backend, settings: Settings) -> None:
         self._backend = backend
         self._settings = settings
-        self._batches = Batches(backend)
+        self._batches = RequestBatcher(backend)
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -166,11 +116,11 @@ class Local:
         self, body: Mapping[str, Any], *, chat: bool, digest: bytes, attempt: int
     ) -> Response:
         """Answer a request together with those that wait beside it."""
-        asked = read_asked(body, chat=chat, model=self._settings.model)
+        asked = read_completion_request(body, chat=chat, model=self._settings.model)
         outcome = await self._batches.ask(self._request(asked.content, asked.max_tokens))
         if isinstance(outcome, Failure):
             raise _refusal(outcome, asked)
-        return Response(dump(_finished(json.loads(outcome.response), asked)))
+        return Response(json_bytes(_finished(json.loads(outcome.response), asked)))
 
     def _request(self, content: str | list[dict[str, str]], max_tokens: int | None) -> Request:
         """The backend's own request, with the messages and the budget of this one."""
@@ -208,7 +158,7 @@ class Local:
 _Pending = tuple[Request, "asyncio.Future[Answer | Failure]"]
 
 
-class Batches:
+class RequestBatcher:
     """Requests gathered while the model is busy, and asked together once it is free."""
 
     def __init__(self, backend: Backend) -> None:
@@ -234,7 +184,7 @@ class Batches:
         self._stopped.set()
         self._news.set()
         for _, future in self._waiting:
-            _tell(future, _STOPPING)
+            _resolve(future, _STOPPING)
         self._waiting.clear()
 
     async def run(self) -> None:
@@ -264,7 +214,7 @@ class Batches:
         try:
             async with aclosing(self._backend.answers(requests, self._stopped)) as answers:
                 async for number, outcome in answers:
-                    _tell(batch[number][1], outcome)
+                    _resolve(batch[number][1], outcome)
         except HarnessError as error:
             if len(batch) > 1:
                 # Such as messages that the chat template does not take: the others are innocent.
@@ -277,29 +227,29 @@ class Batches:
             left = Failure(f"{type(error).__name__}: {error}", 500)
         finally:
             for _, future in batch:
-                _tell(future, left)
+                _resolve(future, left)
 
 
 _STOPPING = Failure("the server is stopping", 503)
 
 
-def _tell(future: asyncio.Future[Answer | Failure], outcome: Answer | Failure) -> None:
+def _resolve(future: asyncio.Future[Answer | Failure], outcome: Answer | Failure) -> None:
     if not future.done():
         future.set_result(outcome)
 
 
-def _refusal(failure: Failure, asked: Asked) -> Refusal:
+def _refusal(failure: Failure, asked: CompletionRequest) -> ApiError:
     """The error that a client of a hosted model would get."""
     if failure.too_long:
         param = "messages" if asked.chat else "prompt"
-        return Refusal(400, failure.message, "context_length_exceeded", param)
+        return ApiError(400, failure.message, "context_length_exceeded", param)
     status = failure.status_code or 500
     if status < 500:
-        return Refusal(status, failure.message)
-    return Refusal(status, failure.message, "server_error", kind="server_error")
+        return ApiError(status, failure.message)
+    return ApiError(status, failure.message, "server_error", kind="server_error")
 
 
-def _finished(response: dict[str, Any], asked: Asked) -> dict[str, Any]:
+def _finished(response: dict[str, Any], asked: CompletionRequest) -> dict[str, Any]:
     """A backend's response as a server sends it: cut at a stop text, named, dated.
 
     The usage counts what was generated, what is cut included.
@@ -313,8 +263,3 @@ def _finished(response: dict[str, Any], asked: Asked) -> dict[str, Any]:
         choice["finish_reason"] = "stop"
     prefix = "chatcmpl" if asked.chat else "cmpl"
     return {"id": f"{prefix}-{uuid.uuid4().hex}", "created": int(time.time())} | response
-
-
-def dump(body: Any) -> bytes:
-    """JSON as it goes over the wire."""
-    return json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
