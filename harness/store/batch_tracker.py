@@ -1,4 +1,4 @@
-"""The ledger of batches: what is out at a provider, kept beside the answers it will become.
+"""The tracker of batches: what is out at a provider, kept beside the answers it will become.
 
 A key that is out with a batch is claimed. Claims are made in one transaction with the look
 whether the key is answered, and go in one transaction with the storing of the answer; so of any
@@ -25,7 +25,7 @@ from harness.store.store import KeyedAnswer, Store, answer_columns, chunks, key_
 from harness.version import __version__
 
 SUBMITTING, CREATING = "submitting", "creating"
-#: The provider's last words on a batch.
+#: The states in which a provider leaves a batch for good.
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 _COLUMNS = (
@@ -86,7 +86,11 @@ class Batch:
 
 
 class BatchTracker:
-    """The batches of a store. Its methods raise what the store's do."""
+    """The batches of a store.
+
+    Raises:
+        StoreError: every method, where the store cannot be used.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Which processes ask for something at this moment, and whether they are still there."""
+"""Heartbeats of the processes that hold leases, and how a lease expires."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sqlite3
 import time
 from pathlib import Path
 
-# A process that has not been heard of for so long is gone, or sleeps as soundly as if it were.
+# A lease expires after this time without a heartbeat.
 _SILENCE_S = 60.0
 
 
 def process_space() -> str:
-    """What a process id means something in: host, the boot since which, and the id's namespace."""
+    """The scope of a process id, as ``host/boot id/pid namespace``."""
     boot = namespace = ""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -41,14 +41,17 @@ def has_ended(place: str, pid: int) -> bool:
 
 
 class HeartbeatMonitor:
-    """An eye on the holders of claims, by this process's own clock."""
+    """Decides which lease owners are gone, by the clock of this process.
+
+    Clocks of two machines may differ, so no time is stored: an owner counts its heartbeats.
+    """
 
     def __init__(self) -> None:
-        # The last beat of each, and when it was first seen.
+        # By owner: its last heartbeat, and when this process first saw that one.
         self._beats: dict[str, tuple[int, float]] = {}
 
     def is_expired(self, name: str, place: str, pid: int, beats: int) -> bool:
-        """Whether a holder is gone: it has ended, or this watch has seen no beat for a minute."""
+        """Whether an owner has ended, or sent no heartbeat for 60 seconds."""
         now = time.monotonic()
         last, since = self._beats.get(name, (None, now))
         if last != beats:
@@ -57,7 +60,7 @@ class HeartbeatMonitor:
         return now - since > _SILENCE_S or has_ended(place, pid)
 
     def drop_expired(self, db: sqlite3.Connection) -> None:
-        """Forget the claims of holders that are gone."""
+        """Delete expired owners and their claims."""
         for holder in db.execute("SELECT name, place, pid, beats FROM holders").fetchall():
             if self.is_expired(*holder):
                 db.execute("DELETE FROM claims WHERE holder = ?", holder[:1])

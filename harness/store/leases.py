@@ -1,8 +1,8 @@
-"""Who is asking for what: so that of several processes on one store only one pays for an answer.
+"""Leases on keys, so that of several processes on one store only one pays for an answer.
 
-A process claims the keys that it is about to ask for, in one transaction with the look whether
-they are answered; a claim goes in one transaction with the storing of the answer. What another
-process has claimed is waited for. Claims of a process that is gone count no more.
+A process claims the keys that it is about to send. One transaction checks that they have no
+answer and claims them. One transaction stores an answer and deletes the claim. Other processes
+wait for claimed keys. A lease expires when its owner ends or sends no heartbeat.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from harness.store.batch_tracker import BatchTracker
 from harness.store.heartbeats import HeartbeatMonitor, process_space
 from harness.store.store import Store, key_bytes, placeholders
 
-#: So many keys are looked at while others have them.
+# The number of keys that one poll looks at.
 _KEYS_A_POLL = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """What became of keys that were to be claimed, each in the order given.
+    """The state of keys after a claim, each list in the order given.
 
-    ``own`` are claimed now, ``answered`` need not be asked, ``elsewhere`` another process asks
-    for, and ``batched`` are out with a batch of the Batch API.
+    ``own`` are claimed by this owner, ``answered`` need not be asked, ``elsewhere`` are claimed
+    by another process, and ``batched`` are in a batch of the Batch API.
     """
 
     own: list[str]
@@ -36,9 +36,9 @@ class ClaimResult:
 
 
 class LeaseOwner:
-    """Someone who claims keys of a store; its methods raise what the store's do.
+    """One owner of leases on keys of a store. Its methods raise what the store's do.
 
-    ``since``: answers from before that moment do not count.
+    Answers from before ``since`` do not count.
     """
 
     def __init__(self, since: datetime | None = None) -> None:
@@ -47,7 +47,7 @@ class LeaseOwner:
         self._watch = HeartbeatMonitor()
 
     def take(self, store: Store, keys: Sequence[str]) -> ClaimResult:
-        """Claim those of the keys that nobody has answered or claimed."""
+        """Claim those of the keys that are neither answered nor claimed nor in a batch."""
         with store.transaction(write=True) as db:
             db.execute(
                 "INSERT INTO holders VALUES (?, ?, ?, 0) "
@@ -56,10 +56,14 @@ class LeaseOwner:
             )
             self._watch.drop_expired(db)
             answered = store.known(keys, since=self._since)
-            held = BatchTracker(store).out(keys)
+            batched = BatchTracker(store).out(keys)
             db.executemany(
                 "INSERT OR IGNORE INTO claims VALUES (?, ?)",
-                ((key_bytes(k), self._name) for k in keys if k not in answered and k not in held),
+                (
+                    (key_bytes(k), self._name)
+                    for k in keys
+                    if k not in answered and k not in batched
+                ),
             )
             rows = db.execute("SELECT key FROM claims WHERE holder = ?", (self._name,))
             own = {key.hex() for (key,) in rows}
@@ -67,18 +71,18 @@ class LeaseOwner:
         return ClaimResult(
             own=[key for key in keys if key in own],
             answered=[key for key in keys if key in answered],
-            elsewhere=[key for key in others if key not in held],
-            batched=[key for key in others if key in held],
+            elsewhere=[key for key in others if key not in batched],
+            batched=[key for key in others if key in batched],
         )
 
     def renew(self, store: Store) -> bool:
-        """Say that the claimant is alive; ``False`` if others have taken it for gone."""
+        """Send a heartbeat; ``False`` if another process has taken the lease for expired."""
         with store.writing() as db:
             sql = "UPDATE holders SET beats = beats + 1 WHERE name = ?"
             return db.execute(sql, (self._name,)).rowcount > 0
 
     def poll(self, store: Store, keys: Sequence[str]) -> tuple[set[str], bool]:
-        """Which of the first keys are answered now, and whether any of the others is free."""
+        """Which of the first 500 keys are answered now, and whether another of them is free."""
         some = keys[:_KEYS_A_POLL]
         answered = store.known(some, since=self._since)
         rest = [key_bytes(key) for key in some if key not in answered]
@@ -91,7 +95,7 @@ class LeaseOwner:
         return answered, claimed < len(rest) or any(gone)
 
     def release(self, store: Store) -> None:
-        """Let go of everything."""
+        """Release all keys of this owner."""
         with store.transaction(write=True) as db:
             for table, column in (("claims", "holder"), ("holders", "name")):
                 db.execute(f"DELETE FROM {table} WHERE {column} = ?", (self._name,))

@@ -1,4 +1,4 @@
-"""The store while other things go on: the disk is waited for on a thread of its own."""
+"""The store for asynchronous code: a thread of its own waits for the disk."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class Writer:
-    """Works with a store without holding up the event loop. Use it as a context manager.
+    """Uses a store without blocking the event loop. Use it as a context manager.
 
-    It has a connection of its own. What is stored together costs one transaction.
+    It has a connection of its own. Answers that are stored together cost one transaction.
     """
 
     def __init__(self, store: Store) -> None:
@@ -27,12 +27,12 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # What was handed over is stored, also where nobody waits for it any more.
+        # Answers that were handed over are stored, even if their caller was cancelled.
         self._thread.submit(self._store.close).result()
         self._thread.shutdown()
 
     async def do(self, work: Callable[[Store], T]) -> T:
-        """Have something done with the store; what it returns or raises.
+        """Call ``work`` with the store on the thread; returns or raises what ``work`` does.
 
         Raises:
             StoreError: as the store does.
