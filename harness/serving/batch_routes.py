@@ -34,7 +34,7 @@ _MOST_REQUESTS = 50_000
 _MOST_BYTES = 200_000_000
 _URLS = ("/v1/chat/completions", "/v1/completions")
 _DAY_S = 86_400
-# A batch is answered in so many parts, with a pause before each: one can be cancelled half done.
+# A batch is answered in 10 parts with a pause before each, so that it can be cancelled half done.
 _PARTS = 10
 # Spelled as the SDK spells a single request, so that both are counted as the same one.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -70,9 +70,9 @@ class _Invalid(Exception):
 
 
 class BatchRoutes:
-    """Takes files and batches, and has them answered in the background.
+    """The routes for files and batches. Batches are answered in the background.
 
-    In ``stats`` their requests count as those that come alone.
+    ``stats`` counts their requests like single ones.
     """
 
     def __init__(self, settings: Settings, model: ServedModel, stats: Stats) -> None:

@@ -1,8 +1,8 @@
-"""What goes wrong with the scripted server: refusals before a request is looked at, broken answers.
+"""Faults of the scripted server, to test clients with.
 
-A client cannot be tried on faults that happen to a request alone. Here are those of a server: a
-minute in which it turns everyone away, a key that ends, limits that all requests share. And those
-of the wire, where what comes is not what was announced, or nothing comes.
+:class:`AdmissionControl` has the faults that all requests share: a storm of 429s, a key that
+expires, rate limits. :func:`with_wire_faults` has those of the wire: an answer that is cut, broken
+or never sent.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ def rate_limit_error(
     message: str, wait_s: float, headers: Mapping[str, str] | None = None
 ) -> ApiError:
     """A 429 with its Retry-After, or without one where ``wait_s`` is 0."""
-    # Rounded up: who waits as long as he is told to is let in.
+    # Rounded up, so that a client that waits exactly this long is admitted.
     wait = {"Retry-After": f"{math.ceil(wait_s * 1000) / 1000:g}"} if wait_s else {}
     code = "rate_limit_exceeded"
     return ApiError(429, message, code, kind=code, headers={**(headers or {}), **wait})
 
 
 class Limit:
-    """So many units a minute: a bucket that holds a minute's worth and fills steadily, or a count
-    that begins anew with every whole minute from the first request on."""
+    """A limit of units per minute.
+
+    ``bucket`` is a token bucket with the units of one minute, which refills steadily. ``fixed`` is
+    a count that restarts every 60 seconds from the first request on.
+    """
 
     def __init__(
         self, a_minute: float, window: Literal["bucket", "fixed"], clock: Callable[[], float]
@@ -105,11 +108,11 @@ def duration(seconds: float) -> str:
 
 
 class AdmissionControl:
-    """Whom the server lets in: not during a storm, not with an expired key, not past its limits.
+    """Refuses requests during a storm, after the key expired, and beyond the rate limits.
 
-    A request is charged when it comes, with its prompt and the answer budget it asks for; once it
-    is answered, with what it used. One that is turned away is not charged. Each of those is counted
-    in ``faults``.
+    A request is charged its prompt and its answer budget when it is admitted. Once it is answered,
+    the charge becomes the tokens that it used. A refused request is not charged, and is counted in
+    ``faults``.
     """
 
     def __init__(
@@ -130,7 +133,7 @@ class AdmissionControl:
         }
 
     def enter(self, body: Mapping[str, Any]) -> int:
-        """Let a request in; returns the tokens it is charged.
+        """Admit a request; returns the tokens that it is charged.
 
         Raises:
             ApiError: it is turned away, with a 429 or a 401.

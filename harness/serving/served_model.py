@@ -25,9 +25,8 @@ from harness.serving.requests import (
     read_completion_request,
 )
 
-# A burst of requests is waited out before the model starts: until none has come for so long, at
-# most so many times over. It costs nothing beside a generation; starting with the first one alone
-# would cost the others a whole one.
+# The model starts after 20 ms without a new request, and after 200 ms at the latest. Starting with
+# the first request of a burst would make the others wait for a whole generation.
 _QUIET_S = 0.02
 _MOST_QUIETS = 10
 
@@ -159,7 +158,7 @@ _Pending = tuple[Request, "asyncio.Future[Answer | Failure]"]
 
 
 class RequestBatcher:
-    """Requests gathered while the model is busy, and asked together once it is free."""
+    """Gathers requests while the model is busy, and sends them together once it is free."""
 
     def __init__(self, backend: Backend) -> None:
         self.count = 0
@@ -171,7 +170,7 @@ class RequestBatcher:
         self._stopped = asyncio.Event()
 
     async def ask(self, request: Request) -> Answer | Failure:
-        """What came of a request. One whose asker is cancelled before its turn is not asked."""
+        """The outcome of a request; one that is cancelled before its turn is not generated."""
         if self._stopped.is_set():
             return _STOPPING
         future: asyncio.Future[Answer | Failure] = asyncio.get_running_loop().create_future()
