@@ -32,9 +32,9 @@ def ls(
     from harness.store.batch_tracker import BatchTracker
 
     with Store() as store:
-        ledger = BatchTracker(store)
+        tracker = BatchTracker(store)
         if not offline:
-            asyncio.run(refresh_batches(ledger, _warn))
+            asyncio.run(refresh_batches(tracker, _warn))
         print_rows(
             (
                 *("batch", "endpoint", "model", "status", "requests", "done", "failed"),
@@ -53,7 +53,7 @@ def ls(
                     _age(time.time() - batch.created),
                     show_cost(batch.reserved) if batch.waiting else "–",
                 )
-                for batch in ledger.batches(settled=settled)
+                for batch in tracker.batches(settled=settled)
             ],
             empty=f"No batch is out, according to {store.path}.",
         )
@@ -78,8 +78,8 @@ def cancel(
     if every == bool(names):
         raise UsageError("Give either the batches to cancel or --all.")
     with Store() as store:
-        ledger = BatchTracker(store)
-        batches = {batch_name(batch): batch for batch in ledger.batches()}
+        tracker = BatchTracker(store)
+        batches = {batch_name(batch): batch for batch in tracker.batches()}
         for name in names or ():
             if name not in batches:
                 raise UsageError(unknown_name_message("batch", name, batches))
@@ -87,7 +87,7 @@ def cancel(
         if not chosen:
             print("No batch is out.")
         cancelled = cancel_batches(
-            ledger, list(chosen), named=not every, report=_report, warn=_warn
+            tracker, list(chosen), named=not every, report=_report, warn=_warn
         )
         if not asyncio.run(cancelled):
             sys.exit(2)

@@ -224,7 +224,7 @@ def test_a_batch_that_nobody_knows_is_given_up_by_name(
 
 
 def with_address(folder: Path, url: str) -> None:
-    """The server has moved: what the ledger says of its address follows it."""
+    """The server has moved: what the tracker says of its address follows it."""
     import sqlite3
     from contextlib import closing
 

@@ -1,4 +1,4 @@
-"""The ledger: a key is out once, and its answer is stored once, whoever is at it."""
+"""The tracker: a key is out once, and its answer is stored once, whoever is at it."""
 
 from __future__ import annotations
 
@@ -28,107 +28,107 @@ ADDRESS = Address(
 KEYS = [table_key(request(number)) for number in range(6)]
 
 
-def at_provider(ledger: BatchTracker, keys: list[str], remote: str = "batch_1") -> int:
-    number = ledger.begin(ADDRESS)
-    assert ledger.claim(number, dict.fromkeys(keys, 10)) == set(keys)
-    assert ledger.create(number)
-    assert ledger.adopt(number, remote, "validating")
+def at_provider(tracker: BatchTracker, keys: list[str], remote: str = "batch_1") -> int:
+    number = tracker.begin(ADDRESS)
+    assert tracker.claim(number, dict.fromkeys(keys, 10)) == set(keys)
+    assert tracker.create(number)
+    assert tracker.adopt(number, remote, "validating")
     return number
 
 
 def test_a_key_is_out_once(store: Store) -> None:
-    ledger = BatchTracker(store)
-    first = at_provider(ledger, KEYS[:3])
-    second = ledger.begin(ADDRESS)
+    tracker = BatchTracker(store)
+    first = at_provider(tracker, KEYS[:3])
+    second = tracker.begin(ADDRESS)
     put(store, 3)
-    assert ledger.claim(second, dict.fromkeys(KEYS, 10)) == set(KEYS[4:])
-    assert ledger.held(KEYS) == {
+    assert tracker.claim(second, dict.fromkeys(KEYS, 10)) == set(KEYS[4:])
+    assert tracker.held(KEYS) == {
         first: dict.fromkeys(KEYS[:3], 10),
         second: dict.fromkeys(KEYS[4:], 10),
     }
     # What is asked anew may have an older answer.
-    assert ledger.claim(second, {KEYS[3]: None}, since=datetime.now(UTC)) == {KEYS[3]}
-    batch = ledger.get(second)
+    assert tracker.claim(second, {KEYS[3]: None}, since=datetime.now(UTC)) == {KEYS[3]}
+    batch = tracker.get(second)
     assert batch is not None
     assert (batch.requests, batch.waiting, batch.reserved) == (3, 3, None)
 
 
 def test_an_answer_is_stored_once_and_frees_its_key(store: Store) -> None:
-    ledger = BatchTracker(store)
-    number = at_provider(ledger, KEYS[:2])
+    tracker = BatchTracker(store)
+    number = at_provider(tracker, KEYS[:2])
     entries = [(KEYS[n], as_request(request(n)), answer(n)) for n in range(2)]
-    assert ledger.store(number, entries[:1], kind="completion") == {KEYS[0]}
-    assert ledger.store(number, entries, kind="completion") == {KEYS[1]}
-    assert ledger.store(number, entries, kind="completion") == set()
+    assert tracker.store(number, entries[:1], kind="completion") == {KEYS[0]}
+    assert tracker.store(number, entries, kind="completion") == {KEYS[1]}
+    assert tracker.store(number, entries, kind="completion") == set()
     assert store.rows("SELECT count(*) FROM answers") == [(2,)]
-    assert ledger.batches() == []
-    (settled,) = ledger.batches(settled=True)
+    assert tracker.batches() == []
+    (settled,) = tracker.batches(settled=True)
     assert (settled.requests, settled.waiting, settled.reserved) == (2, 0, 0)
 
 
 def test_an_answer_of_unknown_cost_counts_as_the_most_it_may_be(path: Path) -> None:
     with Store(path, run="r") as store:
-        ledger = BatchTracker(store)
-        number = at_provider(ledger, KEYS[:3])
+        tracker = BatchTracker(store)
+        number = at_provider(tracker, KEYS[:3])
         entries = [
             (KEYS[n], as_request(request(n)), answer(n, cost=c))
             for n, c in enumerate((None, 3, None))
         ]
-        ledger.store(number, [*entries[:2], entries[0]], kind="completion")
+        tracker.store(number, [*entries[:2], entries[0]], kind="completion")
         assert store.spent("r") == 13
-        ledger.store(number, entries, kind="completion")
+        tracker.store(number, entries, kind="completion")
         assert store.spent("r") == 23
 
 
 def test_what_a_process_is_asking_for_is_not_given_to_a_batch(store: Store) -> None:
-    ledger = BatchTracker(store)
-    number, claimant = ledger.begin(ADDRESS), LeaseOwner()
+    tracker = BatchTracker(store)
+    number, claimant = tracker.begin(ADDRESS), LeaseOwner()
     claimant.take(store, KEYS[:2])
-    assert ledger.elsewhere(KEYS) == set(KEYS[:2])
-    assert ledger.claim(number, dict.fromkeys(KEYS[:3], 10)) == ledger.keys(number) == {KEYS[2]}
+    assert tracker.elsewhere(KEYS) == set(KEYS[:2])
+    assert tracker.claim(number, dict.fromkeys(KEYS[:3], 10)) == tracker.keys(number) == {KEYS[2]}
     with store.writing() as db:
         # One of an earlier boot is gone.
         host, _, namespace = process_space().rsplit("/", 2)
         db.execute("UPDATE holders SET place = ?", (f"{host}/another/{namespace}",))
-    assert ledger.claim(number, dict.fromkeys(KEYS[:2], 10)) == set(KEYS[:2])
-    assert ledger.elsewhere(KEYS) == set()
+    assert tracker.claim(number, dict.fromkeys(KEYS[:2], 10)) == set(KEYS[:2])
+    assert tracker.elsewhere(KEYS) == set()
 
 
 def test_a_batch_that_was_given_up_goes_no_further(store: Store) -> None:
-    ledger = BatchTracker(store)
-    number = ledger.begin(ADDRESS)
-    ledger.claim(number, dict.fromkeys(KEYS, None))
-    assert ledger.give_up(number)
-    assert ledger.held(KEYS) == {}
-    assert not ledger.create(number)
-    assert not ledger.adopt(number, "batch_1", "validating")
-    assert ledger.claim(number, dict.fromkeys(KEYS, None)) == set()
-    assert ledger.get(number) is None
+    tracker = BatchTracker(store)
+    number = tracker.begin(ADDRESS)
+    tracker.claim(number, dict.fromkeys(KEYS, None))
+    assert tracker.give_up(number)
+    assert tracker.held(KEYS) == {}
+    assert not tracker.create(number)
+    assert not tracker.adopt(number, "batch_1", "validating")
+    assert tracker.claim(number, dict.fromkeys(KEYS, None)) == set()
+    assert tracker.get(number) is None
 
 
 def test_a_batch_that_the_provider_has_is_not_given_up(store: Store) -> None:
-    ledger = BatchTracker(store)
-    number = at_provider(ledger, KEYS)
-    assert not ledger.give_up(number)
-    assert ledger.free(number, KEYS[:2]) == set(KEYS[:2])
-    assert ledger.free(number, KEYS[:3]) == {KEYS[2]}
-    assert ledger.abandon(number, "unknown") == 3
-    assert ledger.held(KEYS) == {}
+    tracker = BatchTracker(store)
+    number = at_provider(tracker, KEYS)
+    assert not tracker.give_up(number)
+    assert tracker.free(number, KEYS[:2]) == set(KEYS[:2])
+    assert tracker.free(number, KEYS[:3]) == {KEYS[2]}
+    assert tracker.abandon(number, "unknown") == 3
+    assert tracker.held(KEYS) == {}
 
 
 def test_the_steps_of_a_submission(store: Store) -> None:
-    ledger = BatchTracker(store)
-    number = ledger.begin(ADDRESS)
+    tracker = BatchTracker(store)
+    number = tracker.begin(ADDRESS)
     seen = []
     for step in (
         lambda: True,
-        lambda: ledger.create(number),
-        lambda: ledger.recall(number),
-        lambda: ledger.create(number) and ledger.create(number),
-        lambda: ledger.adopt(number, "batch_1", "validating"),
+        lambda: tracker.create(number),
+        lambda: tracker.recall(number),
+        lambda: tracker.create(number) and tracker.create(number),
+        lambda: tracker.adopt(number, "batch_1", "validating"),
     ):
         assert step()
-        batch = ledger.get(number)
+        batch = tracker.get(number)
         assert batch is not None
         seen.append((batch.status, batch.remote))
     assert seen == [
@@ -138,19 +138,19 @@ def test_the_steps_of_a_submission(store: Store) -> None:
         (CREATING, None),
         ("validating", "batch_1"),
     ]
-    assert not ledger.adopt(number, "batch_2", "validating")
-    assert not ledger.create(number)
-    assert not ledger.recall(number)
+    assert not tracker.adopt(number, "batch_2", "validating")
+    assert not tracker.create(number)
+    assert not tracker.recall(number)
 
 
 def test_whether_the_submitting_process_is_gone(store: Store) -> None:
-    ledger = BatchTracker(store)
-    number = ledger.begin(ADDRESS)
+    tracker = BatchTracker(store)
+    number = tracker.begin(ADDRESS)
 
     def orphaned(owner: str) -> bool:
         with store.writing() as db:
             db.execute("UPDATE batches SET owner = ?", (owner,))
-        batch = ledger.get(number)
+        batch = tracker.get(number)
         assert batch is not None
         return batch.orphaned
 
@@ -168,11 +168,11 @@ def test_claims_from_many_connections(path: Path, at_once: int) -> None:
 
     def claim() -> None:
         with Store(path) as store:
-            ledger = BatchTracker(store)
-            number = ledger.begin(ADDRESS)
+            tracker = BatchTracker(store)
+            number = tracker.begin(ADDRESS)
             mine: set[str] = set()
             for start in range(0, len(keys), 10):
-                mine |= ledger.claim(number, dict.fromkeys(keys[start : start + 10], 1))
+                mine |= tracker.claim(number, dict.fromkeys(keys[start : start + 10], 1))
             got.append(mine)
 
     threads = [threading.Thread(target=claim) for _ in range(at_once)]

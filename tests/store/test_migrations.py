@@ -95,12 +95,12 @@ def with_batches(tmp_path: Path) -> Path:
 def test_batches_of_an_older_store_are_read(with_batches: Path) -> None:
     with Store(with_batches) as store:
         assert store.get(table_key(TRANSLATION)) == Answer('{"text":"Good morning."}', 0.125, 0)
-        ledger = BatchTracker(store)
-        taken, creating = ledger.batches()
+        tracker = BatchTracker(store)
+        taken, creating = tracker.batches()
         assert (taken.remote, taken.status, taken.waiting) == ("batch_abc", "in_progress", 2)
         assert (taken.reserved, taken.done, creating.reserved) == (2000, 1, None)
         assert (creating.remote, creating.status) == (None, "creating")
-        assert ledger.held([table_key(CHAT)]) == {1: {table_key(CHAT): 1500}}
+        assert tracker.held([table_key(CHAT)]) == {1: {table_key(CHAT): 1500}}
 
 
 def test_the_second_fixture_is_what_the_migrations_make(with_batches: Path) -> None:

@@ -61,7 +61,7 @@ async def ask_batches(context: BatchContext, keys: Iterable[str], store: Store) 
     Raises:
         CredentialsError: a key is needed and not there.
         EndpointError: the provider refuses a batch, or a question about one.
-        StoreError: the ledger or an answer could not be written.
+        StoreError: the tracker or an answer could not be written.
     """
     run = _BatchedRun(context, store)
     try:
@@ -108,7 +108,7 @@ class _BatchedRun:
         self._client = context.client
         self._batches = RunBatches(context, store)
         self._submitter = Submitter(self._batches, self._client)
-        self._ledger = self._batches.ledger
+        self._tracker = self._batches.tracker
         self._tracked = self._batches.tracked
         self._outage = _Outage(context.note)
         # The number of times that a key has come back from a batch without an outcome.
@@ -172,11 +172,11 @@ class _BatchedRun:
         again."""
         free_keys: list[str] = []
         for number, tracked in list(self._tracked.items()):
-            batch = self._ledger.get(number)
+            batch = self._tracker.get(number)
             try:
                 if batch is not None and batch.remote is None:
                     await self._recover(batch)
-                    batch = self._ledger.get(number)
+                    batch = self._tracker.get(number)
                 if batch is None or not batch.waiting:
                     # It was given up, given back, or collected by another process.
                     if batch is not None:
@@ -202,7 +202,7 @@ class _BatchedRun:
                 f"{address.api_key_env}, is not known there. Set that key and address, or have "
                 f"`harness batch cancel {remote_id}` give it up and run again."
             ) from None
-        self._ledger.record_status(batch.id, remote.status, remote.completed, remote.failed)
+        self._tracker.record_status(batch.id, remote.status, remote.completed, remote.failed)
         if tracked.resubmit is None:
             tracked.resubmit = remote.status in ("cancelling", "cancelled")
         if remote.status != tracked.status:
@@ -226,18 +226,18 @@ class _BatchedRun:
             find = self._client.find_batch(batch.nonce, since=batch.created)
             remote = await self._batches.unless_stopped(find)
             if remote is not None:
-                self._ledger.adopt(batch.id, remote.id, remote.status)
+                self._tracker.adopt(batch.id, remote.id, remote.status)
                 return
             if age < submission.LISTED_S:
                 return
-        self._ledger.give_up(batch.id)
+        self._tracker.give_up(batch.id)
 
     def _abandon(self, batch: Batch, remote: RemoteBatch) -> list[str]:
         """Free the keys of a batch that the provider did not begin.
 
         No other batch is submitted, unless this one only lacked room.
         """
-        self._ledger.abandon(batch.id, remote.status)
+        self._tracker.abandon(batch.id, remote.status)
         keys = self._tracked.pop(batch.id).keys
         for key in keys:
             self._batches.settle(key, 0)
@@ -267,7 +267,7 @@ class _BatchedRun:
                     await asyncio.sleep(0)
                     if self._context.stop.is_set():
                         raise RunStopped
-        self._ledger.free(batch.id, tracked.keys)
+        self._tracker.free(batch.id, tracked.keys)
         del self._tracked[batch.id]
         if self._waits_for_room:
             self._refusal, self._waits_for_room = "", False
@@ -312,11 +312,11 @@ class _BatchedRun:
             elif isinstance(outcome, UnansweredRequest):
                 unanswered[key] = outcome
             else:
-                self._ledger.free(batch.id, [key])
+                self._tracker.free(batch.id, [key])
                 keys.discard(key)
                 self._batches.settle(key, 0)
                 self._context.record(key, outcome)
-        stored = self._ledger.store(
+        stored = self._tracker.store(
             batch.id,
             [(key, self._context.request_of(key), answer) for key, answer in answers.items()],
             kind=self._context.kind,

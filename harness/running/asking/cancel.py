@@ -20,12 +20,12 @@ _LOOK_S, _LONGEST_LOOK_S = 0.5, 15.0
 Report = Callable[[str], None]
 
 
-async def refresh_batches(ledger: BatchTracker, warn: Report) -> None:
+async def refresh_batches(tracker: BatchTracker, warn: Report) -> None:
     """Ask the providers for the state of every batch that has not ended.
 
     A batch whose provider cannot be asked stays as it was; ``warn`` is given the reason.
     """
-    for batch in ledger.batches():
+    for batch in tracker.batches():
         if batch.remote is None or batch.status in ENDED:
             continue
         try:
@@ -37,11 +37,11 @@ async def refresh_batches(ledger: BatchTracker, warn: Report) -> None:
         except (CredentialsError, EndpointError) as error:
             warn(f"{batch.remote}: {error}")
         else:
-            ledger.record_status(batch.id, remote.status, remote.completed, remote.failed)
+            tracker.record_status(batch.id, remote.status, remote.completed, remote.failed)
 
 
 async def cancel_batches(
-    ledger: BatchTracker, batches: list[Batch], *, named: bool, report: Report, warn: Report
+    tracker: BatchTracker, batches: list[Batch], *, named: bool, report: Report, warn: Report
 ) -> bool:
     """Cancel batches, wait until they have ended, and give back what they did not answer.
 
@@ -58,7 +58,7 @@ async def cancel_batches(
         try:
             client = open_batch_client(batch.address)
             try:
-                result = await _cancel(ledger, batch, client, named=named, report=report)
+                result = await _cancel(tracker, batch, client, named=named, report=report)
             finally:
                 await client.aclose()
         except (CredentialsError, EndpointError) as error:
@@ -71,7 +71,7 @@ async def cancel_batches(
 
 
 async def _cancel(
-    ledger: BatchTracker, batch: Batch, client: BatchClient, *, named: bool, report: Report
+    tracker: BatchTracker, batch: Batch, client: BatchClient, *, named: bool, report: Report
 ) -> str:
     """Cancel one batch; returns the result in words."""
 
@@ -94,21 +94,21 @@ async def _cancel(
         if not named:
             # Perhaps another key is set than the one it was submitted with.
             return "the provider does not know it; name it to have it given up"
-        lost = ledger.abandon(batch.id, "unknown")
+        lost = tracker.abandon(batch.id, "unknown")
         return f"the provider does not know it; {lost} requests are given up"
-    ledger.record_status(batch.id, remote.status, remote.completed, remote.failed)
-    freed = await _give_back(ledger, batch.id, client, remote)
-    left = ledger.keys(batch.id)
+    tracker.record_status(batch.id, remote.status, remote.completed, remote.failed)
+    freed = await _give_back(tracker, batch.id, client, remote)
+    left = tracker.keys(batch.id)
     rest = f"; {request_count(left)} to be collected: run its experiment again" if left else ""
     return f"{remote.status}; {request_count(freed)} given back{rest}"
 
 
 async def _give_back(
-    ledger: BatchTracker, number: int, client: BatchClient, remote: RemoteBatch
+    tracker: BatchTracker, number: int, client: BatchClient, remote: RemoteBatch
 ) -> set[str]:
     """Let go of the keys that a batch which has ended did not answer; returns them."""
 
-    keys = ledger.keys(number)
+    keys = tracker.keys(number)
     if remote.output_file is not None:
         with tempfile.TemporaryFile() as answers:
             # Answers that the provider has removed are none any more.
@@ -118,7 +118,7 @@ async def _give_back(
                 key, outcome = client.read_result(line) or ("", None)
                 if isinstance(outcome, BatchResponse):
                     keys.discard(key)
-    return ledger.free(number, keys)
+    return tracker.free(number, keys)
 
 
 def batch_name(batch: Batch) -> str:

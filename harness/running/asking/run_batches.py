@@ -67,8 +67,8 @@ class RunBatches:
 
     def __init__(self, context: BatchContext, store: Store) -> None:
         self.context = context
-        self.ledger = BatchTracker(store)
-        #: By the batches' numbers in the ledger.
+        self.tracker = BatchTracker(store)
+        #: By the batches' numbers in the tracker.
         self.tracked: dict[int, TrackedBatch] = {}
         #: Keys that another process asks for one by one, until it has answers or releases them.
         self.keys_elsewhere: set[str] = set()
@@ -85,7 +85,7 @@ class RunBatches:
             self.context.record_elsewhere(key)
         unanswered = [key for key in keys if key not in answered]
         batched_keys: set[str] = set()
-        for number, costs in self.ledger.held(unanswered).items():
+        for number, costs in self.tracker.held(unanswered).items():
             for key, worst in costs.items():
                 if key not in self._reserved:
                     # The budget may have less room than this: the batch is out already.
@@ -96,7 +96,7 @@ class RunBatches:
         free_keys = [key for key in unanswered if key not in batched_keys]
         for key in free_keys:
             self.settle(key, 0)
-        elsewhere = self.ledger.elsewhere(free_keys) if free_keys else set()
+        elsewhere = self.tracker.elsewhere(free_keys) if free_keys else set()
         self.keys_elsewhere |= elsewhere
         return [key for key in free_keys if key not in elsewhere]
 

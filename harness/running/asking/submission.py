@@ -42,9 +42,9 @@ class Submitter:
 
         Keys of a batch that was certainly not created go back to the front of the queue.
         """
-        context, ledger = self._batches.context, self._batches.ledger
+        context, tracker = self._batches.context, self._batches.tracker
         address = self._client.address(context.request_of(queue[0]).family)
-        number = ledger.begin(address)
+        number = tracker.begin(address)
         keys: set[str] = set()
         created = False
         try:
@@ -58,12 +58,12 @@ class Submitter:
             refused = isinstance(error, EndpointError) and not isinstance(
                 error, BatchUncertainError
             )
-            batch = ledger.get(number)
+            batch = tracker.get(number)
             created = not refused and batch is not None and batch.status != SUBMITTING
             raise
         finally:
             if not created:
-                ledger.give_up(number)
+                tracker.give_up(number)
                 for key in keys:
                     self._batches.settle(key, 0)
                 queue.extendleft(keys)
@@ -98,9 +98,9 @@ class Submitter:
                 queue.popleft()
                 lines[key], worst_costs[key] = line, worst
                 size += len(line)
-            claimed = self._batches.ledger.claim(number, worst_costs, since=context.since)
+            claimed = self._batches.tracker.claim(number, worst_costs, since=context.since)
             keys |= claimed
-            if not claimed and self._batches.ledger.get(number) is None:
+            if not claimed and self._batches.tracker.get(number) is None:
                 full = True  # another process took this submission for dead and gave it up
             file.writelines(line for key, line in lines.items() if key in claimed)
             # Other processes ask for the rest, or have just had it answered.
@@ -115,21 +115,21 @@ class Submitter:
 
         Returns ``False`` if another process took this submission for dead meanwhile.
         """
-        batches, ledger = self._batches, self._batches.ledger
-        batch = ledger.get(number)
+        batches, tracker = self._batches, self._batches.tracker
+        batch = tracker.get(number)
         if batch is None:
             return False
         remote: RemoteBatch | None = None
         attempt = uncertain = 0
         while remote is None:
-            if not ledger.create(number):
+            if not tracker.create(number):
                 return False
             attempt += 1
             try:
                 # Not cancelled by a stop: it is short, and its result has to be written down.
                 remote = await self._client.create(upload, url, batch.nonce)
             except BatchThrottledError as error:
-                ledger.recall(number)
+                tracker.recall(number)
                 if attempt == MOST_ATTEMPTS:
                     raise
                 await batches.unless_stopped(asyncio.sleep(retry_pause_s(attempt - 1, error.cause)))
@@ -138,8 +138,8 @@ class Submitter:
                 remote = await batches.unless_stopped(self._find_listed(batch))
                 if remote is None and attempt == MOST_ATTEMPTS:
                     raise
-        if not ledger.adopt(number, remote.id, remote.status):
-            current = ledger.get(number)
+        if not tracker.adopt(number, remote.id, remote.status):
+            current = tracker.get(number)
             # Another process may have found this very batch and track it.
             if current is None or current.remote != remote.id:
                 await self._client.cancel(remote.id)

@@ -185,12 +185,12 @@ async def test_what_is_given_back_while_a_run_waits_is_not_repeated(tmp_path: Pa
         while not it.notes:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         with Store(it.path) as store:
-            ledger, said = BatchTracker(store), list[str]()
+            tracker, said = BatchTracker(store), list[str]()
             assert await cancel_batches(
-                ledger, ledger.batches(), named=True, report=said.append, warn=said.append
+                tracker, tracker.batches(), named=True, report=said.append, warn=said.append
             )
             assert "given back" in said[-1]
-            assert ledger.batches() == []
+            assert tracker.batches() == []
         assert await asking
         assert "was cancelled with 20 requests left" in it.notes[-1]
         assert it.told == {}
