@@ -18,7 +18,7 @@ from harness.prompting import answer_text, lookup
 from harness.prompting.answer_schema import response_format
 from harness.prompting.schema import Schema, load_schema
 from harness.prompting.templates import Template, load_chat_wrapper, load_template
-from harness.reading.formats import FORMATS
+from harness.reading.readers import REPLY_READERS
 from harness.records import Example, Prompt
 
 WRAPS = ("completion", "chat")
@@ -87,8 +87,8 @@ class Renderer:
     ) -> None:
         if wrap not in WRAPS:
             raise UnknownNameError(unknown_name_message("wrap", wrap, WRAPS))
-        if format not in FORMATS:
-            raise UnknownNameError(unknown_name_message("format", format, FORMATS))
+        if format not in REPLY_READERS:
+            raise UnknownNameError(unknown_name_message("format", format, REPLY_READERS))
         if format == "json" and wrap != "chat":
             raise ExperimentError(
                 f'format = "json" needs wrap = "chat", and it is "{wrap}": only a chat can tell a '

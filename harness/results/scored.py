@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.reading.formats import FORMATS
+from harness.reading.readers import REPLY_READERS
 from harness.records import Annotation, Dropped, Example, Status
 from harness.results.folder import RunFolder
 from harness.results.lines import Line, annotation_json, json_line, prediction_fields
@@ -271,7 +271,7 @@ def reread(folder: RunFolder) -> None:
         if line.reply is None:
             return line
         system = systems[line.system]
-        prediction = FORMATS[system.format](
+        prediction = REPLY_READERS[system.format](
             line.reply,
             system.answers,
             fields=system.prompts[line.dataset].fields,

@@ -20,7 +20,7 @@ from harness.experiment import System
 from harness.models.protocol import Backend
 from harness.prompting.rendering import Renderer
 from harness.prompting.templates import Template
-from harness.reading.formats import FORMATS
+from harness.reading.readers import REPLY_READERS
 from harness.records import Example, Prediction, Prompt, Reply, Request, Translation
 from harness.store import ANSWER_KINDS, request_key
 
@@ -120,7 +120,7 @@ class SystemPlan:
 
     def read(self, cell: Cell, index: int, reply: Reply) -> Prediction:
         """A reply read into annotations, under the classes that the cell's schema knows."""
-        return FORMATS[self.system.format](
+        return REPLY_READERS[self.system.format](
             reply.text,
             self.template.answers,
             fields=cell.fields,

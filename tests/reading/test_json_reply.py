@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reading.formats import FORMATS
 from harness.reading.json_reply import parse_json_reply
+from harness.reading.readers import REPLY_READERS
 from harness.reading.reply import parse_reply
 from harness.records import Annotation, Status
 from harness.serving.json_answer import as_json, write_json
@@ -49,8 +49,8 @@ def test_a_field_may_be_called_as_a_class_is_elsewhere() -> None:
 
 
 def test_the_readers_by_format() -> None:
-    assert FORMATS["python"] is parse_reply
-    assert FORMATS["json"] is parse_json_reply
+    assert REPLY_READERS["python"] is parse_reply
+    assert REPLY_READERS["json"] is parse_json_reply
 
 
 @st.composite
