@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.data.dataset import SPLITS, Dataset, Language
 from harness.data.download import PinnedFile
-from harness.data.formats import FORMATS, OWN_FORMATS
+from harness.data.formats import FILE_FORMATS, OWN_FORMATS
 from harness.errors import UnknownNameError, UsageError, unknown_name_message
 
 _HERE = Path(__file__).resolve().parent
@@ -70,9 +70,9 @@ def _dataset(name: str, entry: dict[str, Any], codes: Mapping[str, str]) -> Data
 
 
 def _known_format(name: str, format: str) -> str:  # noqa: A002
-    if format not in FORMATS:
+    if format not in FILE_FORMATS:
         raise UnknownNameError(
-            f"Dataset '{name}': " + unknown_name_message("format", format, FORMATS)
+            f"Dataset '{name}': " + unknown_name_message("format", format, FILE_FORMATS)
         )
     return format
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.data import download
 from harness.data.corpus import CorpusFile, LabelMap, Sentence, raise_format_error
-from harness.data.formats import FORMATS
+from harness.data.formats import FILE_FORMATS
 from harness.disk import sha256_of
 from harness.errors import (
     ChecksumError,
@@ -47,8 +47,8 @@ class Language:
 class Dataset:
     """A corpus in one format with one set of classes.
 
-    ``format`` is a name of :data:`harness.data.formats.FORMATS`. ``labels`` maps the tags of its
-    files to the classes of its schema; ``excluded`` and ``ignored`` tags have none
+    ``format`` is a name of :data:`harness.data.formats.FILE_FORMATS`. ``labels`` maps the tags of
+    its files to the classes of its schema; ``excluded`` and ``ignored`` tags have none
     (:class:`harness.data.corpus.LabelMap` says how they differ). ``outside`` names classes that
     are scored as false positives although no prompt has them.
 
@@ -220,7 +220,7 @@ class Dataset:
 
         A sentence without a language has that of the file, else the only one of the dataset.
         """
-        if self.table or not FORMATS[self.format].sentence_fields:
+        if self.table or not FILE_FORMATS[self.format].sentence_fields:
             if len(self.given_languages) > 1 and "{language}" not in self.layout:
                 raise UsageError(
                     f"Dataset '{self.name}': a {self.format} file has one language, and "
@@ -254,4 +254,4 @@ def _read(dataset: Dataset, path: Path, stamp: tuple[int, int]) -> CorpusFile:
     labels = LabelMap(
         dataset.labels, dataset.excluded, dataset.ignored, unknown_is_error=not dataset.table
     )
-    return FORMATS[dataset.format].read(path, labels)
+    return FILE_FORMATS[dataset.format].read(path, labels)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from harness.data import download
 from harness.data.corpus import Mention, Sentence, raise_format_error, read_text
 from harness.data.dataset import Dataset
-from harness.data.formats import FORMATS
+from harness.data.formats import FILE_FORMATS
 from harness.errors import DownloadError
 
 _ENGLISH_CODE = "eng_Latn"
@@ -53,7 +53,7 @@ def reference_english(
         return [ReferenceEnglish(s.text, s.mentions) for s in sentences]
     row = dataset.table.get(language)
     if row is not None and row.english is not None:
-        if FORMATS[dataset.format].english_text:
+        if FILE_FORMATS[dataset.format].english_text:
             return _from_text_en(dataset, row.english, split, sentences, data_dir)
         return _from_same_id(dataset, language, row.english, split, sentences, data_dir)
     if dataset.references is not None:

@@ -36,7 +36,7 @@ class FileFormat:
     english_text: bool = False
 
 
-FORMATS = {
+FILE_FORMATS = {
     file_format.name: file_format
     for file_format in (
         FileFormat("jsonl", read_jsonl, sentence_fields=True),

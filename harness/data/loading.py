@@ -11,7 +11,7 @@ from harness.data.corpus import CorpusFile, Mention, Sentence, raise_format_erro
 from harness.data.dataset import Dataset
 from harness.data.download import Progress
 from harness.data.english import reference_english
-from harness.data.formats import FORMATS
+from harness.data.formats import FILE_FORMATS
 from harness.errors import UsageError
 from harness.records import Annotation, Example
 from harness.shapes import SPAN
@@ -129,7 +129,7 @@ def _ids(
 ) -> list[str]:
     by_index = [f"{split}-{i}" for i in range(len(sentences))]
     own = [sentence.id for sentence in sentences]
-    if not FORMATS[dataset.format].sentence_fields:
+    if not FILE_FORMATS[dataset.format].sentence_fields:
         named = [i for i in own if i is not None]
         return named if len(named) == len({*named}) == len(own) else by_index
     ids = [i or c for i, c in zip(own, by_index, strict=True)]

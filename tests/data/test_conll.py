@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.corpus import CorpusFile, LabelMap
-from harness.data.formats import FORMATS
+from harness.data.formats import FILE_FORMATS
 from harness.errors import CorpusFormatError
 
 NEWS = {"PER": "Person", "ORG": "Organization", "LOC": "Location"}
@@ -24,7 +24,7 @@ OWN = LabelMap(
 def read(tmp_path: Path, text: str, file_format: str, labels: LabelMap) -> CorpusFile:
     path = tmp_path / "corpus"
     path.write_text(text, encoding="utf-8", newline="")
-    return FORMATS[file_format].read(path, labels)
+    return FILE_FORMATS[file_format].read(path, labels)
 
 
 def found(corpus: CorpusFile) -> list[list[tuple[str, str]]]:
