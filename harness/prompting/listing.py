@@ -32,7 +32,7 @@ def list_prompts(task: str | None = None) -> list[PromptRow]:
     """
     rows = []
     for folder in [task] if task else _folders():
-        for name, path in lookup.available(folder, ".j2").items():
+        for name, path in lookup.prompt_files(folder, ".j2").items():
             origin = lookup.origin(path)
             try:
                 other = _OTHERS.get(folder)

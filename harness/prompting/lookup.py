@@ -23,12 +23,12 @@ def locate(kind: str, folder: str, suffix: str, name: str | Path) -> Path:
         return Path(name)
     path = disk.find("prompts", f"{folder}/{name}{suffix}")
     if path is None:
-        message = unknown_name_message(kind, name, available(folder, suffix))
+        message = unknown_name_message(kind, name, prompt_files(folder, suffix))
         raise UnknownNameError(f"{message} A file of your own is given by its path (…{suffix}).")
     return path
 
 
-def available(folder: str, suffix: str) -> dict[str, Path]:
+def prompt_files(folder: str, suffix: str) -> dict[str, Path]:
     """Every name of a folder and the file it means, sorted; one's own file hides a shipped one."""
     files = {
         path.stem: path

@@ -110,7 +110,7 @@ def load_schema(name_or_path: str | Path) -> Schema:
 def list_schemas() -> list[SchemaRow]:
     """Every schema that has a name; a file that cannot be read is listed with its error."""
     rows = []
-    for name, path in lookup.available("schemas", ".py").items():
+    for name, path in lookup.prompt_files("schemas", ".py").items():
         try:
             schema = load_schema(path)
         except SchemaError as problem:

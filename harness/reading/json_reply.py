@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from harness.reading.brackets import BracketNode, Node, empty_list
 from harness.reading.elements import AnnotationBuilder, is_nothing
-from harness.reading.json_values import read_json
+from harness.reading.json_values import parse_json_tree
 from harness.reading.repairs import RepairNotes
 from harness.reading.reply import make_prediction, parse_reply
 from harness.reading.statements import match_answer, skip_reasoning
@@ -91,7 +91,7 @@ class _ObjectReader:
         while found := _START.search(text, position):
             self._pass_over(position, found.start())
             before = len(notes)
-            root, is_json = read_json(text, found.start(), notes)
+            root, is_json = parse_json_tree(text, found.start(), notes)
             position = root.end
             if is_json and not root.closed:
                 self._open = root

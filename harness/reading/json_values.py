@@ -29,7 +29,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 _CLOSERS = {"[": "]", "{": "}"}
 
 
-def read_json(text: str, start: int, notes: RepairNotes) -> tuple[BracketNode, bool]:
+def parse_json_tree(text: str, start: int, notes: RepairNotes) -> tuple[BracketNode, bool]:
     """The array or object that opens at ``start``, and whether the text read is JSON.
 
     If it is not JSON, or the text ends inside it, the nodes that are open are not ``closed``. The
