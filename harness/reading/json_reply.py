@@ -15,12 +15,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from harness.reading.answer_names import match_answer
 from harness.reading.brackets import BracketNode, Node, empty_list
 from harness.reading.elements import AnnotationBuilder, is_nothing
 from harness.reading.json_values import parse_json_tree
 from harness.reading.repairs import RepairNotes
 from harness.reading.reply import make_prediction, parse_reply
-from harness.reading.statements import match_answer, skip_reasoning
+from harness.reading.statements import skip_reasoning
 from harness.reading.strings import SPACE
 from harness.records import Prediction, Status
 
