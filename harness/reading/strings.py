@@ -1,12 +1,11 @@
-"""The words of a reply: tokens, and strings whose quotes may be wrong.
+"""The tokens of a reply, and its strings, whose quotes may be wrong.
 
-Every pattern runs in linear time: repetitions are possessive, so that none can backtrack into
-what another has taken, and lookaheads stop at the next quote or bracket.
+Every pattern runs in linear time. Repetitions are possessive, so that they never backtrack, and
+lookaheads stop at the next quote or bracket.
 
-What makes strings hard is that models do not escape the quotes inside them. A quote therefore
-closes a string only where what follows can follow a string in that place: in
-``Person(span="the "old" town")`` the second quote is followed by a word, the last by the
-end of the annotation.
+Models often do not escape the quotes inside a string. Therefore a quote closes a string only if
+the text behind it can follow a string in that place. In ``Person(span="the "old" town")`` a word
+follows the second quote, so that the string goes on; the end of the annotation follows the last.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from functools import cache
 
 from harness.reading.repairs import RepairNotes
 
-# NUL, the byte order mark and invisible characters count as white space, which never matters.
+# NUL, the byte order mark and invisible characters count as white space.
 SPACE = r"[\s\x00\ufeff\u200b-\u200f\u2060]*+"
 NAME = r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+"
 
-# Quotes by family: a string that one of a family opens, any of the family may close.
+# Quotes by family. Any quote of a family may close a string that another one of it opens.
 _FAMILIES = {"double": '"“”„‟″〝〞＂', "single": "'‘’‚‛′`´", "angle": "«»‹›"}
 _FAMILY_OF = {quote: family for family, quotes in _FAMILIES.items() for quote in quotes}
 _QUOTES = "".join(_FAMILIES.values())
 QUOTE = rf"[bBuUfFrR]{{0,2}}+\\?+[{_QUOTES}]"
 
-# A string as Python has it.
+# A string literal of Python.
 _PREFIX = r"(?P<prefix>[bBuUfFrR]{1,2}+)?+"
 _PLAIN = r"""
     "(?!"")(?P<double>[^"\\\n\r]*+(?:\\(?:\r\n|.)[^"\\\n\r]*+)*+)"
@@ -59,7 +58,7 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-# An argument without quotes, up to what ends it; no longer than a span can be.
+# An argument without quotes, of at most 120 characters, up to a comma or a parenthesis.
 UNQUOTED = re.compile(
     rf"(?P<value>[^\s{_QUOTES}(),\[\]{{}}=:#][^{_QUOTES}(),\[\]{{}}=:#\n]{{0,119}}+)(?=[,)])"
 )
@@ -67,17 +66,17 @@ ATOM = re.compile(r"None|null|True|False|true|false|\.\.\.|[-+]?+\.?+\d[\w.]*+")
 
 
 def _follows() -> dict[str, str]:
-    """What may follow a string, by place.
+    """A regular expression of what may follow a string, by place.
 
     ``k``: the value of a keyword; ``p``: a positional argument; ``l``: an element of a list;
     ``d``: a key or a value of a dict; ``s``: a statement's whole value.
     """
     atom = rf"(?:None|null|True|False|true|false|\.\.\.|[-+]?+\.?+\d[\w.]*+)(?={SPACE}[,)\]}}])"
     element = rf"{QUOTE}|{atom}|[\[{{(]"
-    # After a closing bracket: the end of the line, or punctuation, or the next element.
+    # The end of the line, punctuation or the next element follows a closing bracket.
     done = rf"(?=[ \t]*+(?:\r?\n|\Z)|{SPACE}(?:[,)\]}}\#;`<]|{NAME}{SPACE}[(=]))"
     closing = rf"\Z|[)\]}}]{done}"
-    # A comment counts only if after it the code goes on.
+    # A comment counts only if code follows it.
     comment = rf"(?:\#[^\r\n]{{0,300}}+[\r\n]{SPACE}){{1,9}}+"
     argument = rf",{SPACE}(?:\Z|{NAME}{SPACE}[=(:]|[)\]}}\#,])|{NAME}{SPACE}=|{comment}[,)]"
     call_on_next_line = rf"[ \t]*+\r?\n{SPACE}{NAME}{SPACE}\("
@@ -98,13 +97,15 @@ FOLLOW = {place: re.compile(follow) for place, follow in _FOLLOWS.items()}
 
 
 @cache
-def _closing(family: str, place: str) -> re.Pattern[str]:
-    """Where a string with wrong quotes ends, whichever comes first.
+def _ending(family: str, place: str) -> re.Pattern[str]:
+    """The pattern of the end of a string with wrong quotes.
 
-    At a quote of its family that can close it; or, if that quote is missing, before the
-    parenthesis that ends the annotation (another one or the list's end follows), or before a
-    line that begins a new list. Pairs of a backslash and a character are passed over. Compiled
-    when it is first needed: most replies need none of the twenty, and each takes milliseconds.
+    ``close``: a quote of the family that can close the string. ``missing``: the parenthesis that
+    ends the annotation; another annotation or the end of the list follows it. ``statement``: a
+    line that begins a new list. ``pair``: a backslash and a character, which end nothing.
+
+    A pattern is compiled when it is first needed: most replies need none of the twenty, and each
+    takes milliseconds.
     """
     quote = rf"[{_FAMILIES[family]}]" if family in _FAMILIES else rf"\\[{_QUOTES}]"
     annotation = rf"{NAME}{SPACE}\({SPACE}(?:{NAME}{SPACE}={SPACE})?+{QUOTE}"
@@ -125,15 +126,15 @@ _ESCAPE = re.compile(
 _PLAIN_ESCAPES = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udfff]")
-# A string of adjacent literals is followed no further than this, which bounds the time.
+# The most adjacent literals that make one string. The limit bounds the time.
 _MOST_ADJACENT = 8
 
 
 def decode(body: str, prefix: str | None, notes: RepairNotes) -> str:
-    """The characters that a string's body stands for, decoded as Python does.
+    """The characters of a string, from the text between its quotes, as Python decodes it.
 
-    Sequences that Python refuses are kept as written, and so are escapes that stand for half a
-    character, which no file could hold.
+    Escapes that Python rejects stay as written. So do escapes of half a character (a lone
+    surrogate), because no UTF-8 file can hold one.
     """
     if prefix:
         if prefix.strip("uUrR"):
@@ -143,11 +144,11 @@ def decode(body: str, prefix: str | None, notes: RepairNotes) -> str:
     if "\\" not in body:
         return body
 
-    def character(found: re.Match[str]) -> str:
-        kind = found.lastgroup
-        if kind is None:  # An unknown escape such as \d is what it looks like.
-            return found[0]
-        value = found[kind]
+    def character(escape: re.Match[str]) -> str:
+        kind = escape.lastgroup
+        if kind is None:  # Python leaves an unknown escape such as \d as it is.
+            return escape[0]
+        value = escape[kind]
         if kind == "plain":
             return _PLAIN_ESCAPES[value]
         if kind == "line":
@@ -162,36 +163,34 @@ def decode(body: str, prefix: str | None, notes: RepairNotes) -> str:
         except (KeyError, ValueError, OverflowError):
             pass
         notes["bad_escape"] = None
-        return found[0]
+        return escape[0]
 
-    decoded = _ESCAPE.sub(character, body)
-    if _HALF.search(decoded) and not _HALF.search(body):
-        if _PAIR.search(decoded):
+    value = _ESCAPE.sub(character, body)
+    if _HALF.search(value) and not _HALF.search(body):
+        if _PAIR.search(value):
             notes["surrogate_pair"] = None
-            decoded = decoded.encode("utf-16-le", "surrogatepass").decode(
-                "utf-16-le", "surrogatepass"
-            )
-        if _HALF.search(decoded):
+            value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        if _HALF.search(value):
             notes["bad_escape"] = None
-            decoded = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", decoded)
-    return decoded
+            value = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", value)
+    return value
 
 
 class StringReader:
-    """Reads the strings of one text, in time linear in its length over all of them."""
+    """Reads the strings of one text; the time for all of them is linear in its length."""
 
     def __init__(self, text: str, notes: RepairNotes) -> None:
         self._text = text
         self._notes = notes
-        # By kind of search: where it began, and what it found (None: nothing up to the end).
-        # A later search of that kind finds the same unless it begins behind it.
-        self._found: dict[tuple[str, str], tuple[int, re.Match[str] | None]] = {}
+        # By family and place: where the last search began, and its match (None: no match).
+        # A later search has the same match, unless it begins behind that match.
+        self._searches: dict[tuple[str, str], tuple[int, re.Match[str] | None]] = {}
 
     def read(self, start: int, place: str) -> tuple[str | None, int]:
         """The string whose prefix or quote is at ``start``, and the position behind it.
 
-        ``place`` is a key of :data:`FOLLOW`. The string is ``None`` where it is cut: the text
-        ends inside it, or another statement begins.
+        ``place`` is a key of :data:`FOLLOW`. The string is ``None`` if it is cut: the text ends
+        inside it, or another statement begins.
         """
         literal = self._literals(start, place)
         if literal is not None:
@@ -201,30 +200,30 @@ class StringReader:
         begin = opening.end()
         quote = self._text[begin - 1]
         escaped = opening["backslash"] != ""
-        found = self._search("escaped" if escaped else _FAMILY_OF[quote], place, begin)
-        if found is None or found.lastgroup == "statement":
-            # Behind no quote is there anything that could follow a string here.
+        ending = self._search("escaped" if escaped else _FAMILY_OF[quote], place, begin)
+        if ending is None or ending.lastgroup == "statement":
+            # No quote closes the string in this place, but it may be a literal of Python.
             if plain := _LITERAL.match(self._text, start):
                 return self._decode(plain), plain.end()
-            return None, found.start() if found else len(self._text)
-        body = self._text[begin : found.start()]
-        closing = found[0][-1] if found.lastgroup == "close" else ""
+            return None, ending.start() if ending else len(self._text)
+        body = self._text[begin : ending.start()]
+        closing = ending[0][-1] if ending.lastgroup == "close" else ""
         if closing and (closing in body or (quote in "\"'" and closing != quote)):
-            # An odd quote where the text ends may as well be one inside a string that is cut.
-            blank = _BLANK.match(self._text, found.end())
+            # At the end of the text, such a quote may stand inside a string that is cut.
+            blank = _BLANK.match(self._text, ending.end())
             if blank and blank.end() == len(self._text):
                 return None, len(self._text)
         self._note(body, quote, closing, escaped)
         if not closing:
-            return decode(body.rstrip(), opening["prefix"], self._notes), found.start()
-        return decode(body, opening["prefix"], self._notes), found.end()
+            return decode(body.rstrip(), opening["prefix"], self._notes), ending.start()
+        return decode(body, opening["prefix"], self._notes), ending.end()
 
     def _literals(self, start: int, place: str) -> tuple[str, int] | None:
-        """One or more adjacent literals as Python has them, if what follows them fits."""
+        """A string of adjacent Python literals, if the text behind them can follow a string."""
         parts: list[re.Match[str]] = []
         while len(parts) < _MOST_ADJACENT:
             part = _LITERAL.match(self._text, start)
-            # A letter between two strings is a word of theirs, say a vitamin, and no prefix.
+            # A letter between two strings is part of the text (vitamin "B"), not a prefix.
             if part is None or (parts and part["prefix"]):
                 return None
             parts.append(part)
@@ -235,21 +234,21 @@ class StringReader:
         return None
 
     def _search(self, family: str, place: str, begin: int) -> re.Match[str] | None:
-        """The first match of a closing pattern, other than an escaped pair, from ``begin``."""
-        if (family, place) in self._found:
-            earlier, found = self._found[family, place]
-            if earlier <= begin and (found is None or begin <= found.start()):
-                return found
-        matches = _closing(family, place).finditer(self._text, begin)
-        found = next((match for match in matches if match.lastgroup != "pair"), None)
-        self._found[family, place] = begin, found
-        return found
+        """The first match from ``begin`` of a pattern of endings, other than a ``pair``."""
+        if (family, place) in self._searches:
+            last_begin, ending = self._searches[family, place]
+            if last_begin <= begin and (ending is None or begin <= ending.start()):
+                return ending
+        matches = _ending(family, place).finditer(self._text, begin)
+        ending = next((match for match in matches if match.lastgroup != "pair"), None)
+        self._searches[family, place] = begin, ending
+        return ending
 
     def _decode(self, literal: re.Match[str]) -> str:
         kind = literal.lastgroup
-        assert kind is not None, "each way to write a literal has a group"
+        assert kind is not None, "each kind of literal has a group"
         body = literal[kind]
-        if kind.startswith("triple"):  # Python reads every end of line as a newline.
+        if kind.startswith("triple"):  # Python reads every line end as "\n".
             body = body.replace("\r\n", "\n").replace("\r", "\n")
         return decode(body, literal["prefix"], self._notes)
 
