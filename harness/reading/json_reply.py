@@ -1,12 +1,12 @@
-"""Answers as JSON: the schema that a server holds them to, and the reader of what comes back.
+"""Replies in JSON read into annotations by stage.
 
-``format = "json"`` asks for one object, which has the answer lists in order, and before them a
-text where the prompt breaks off at one (``eng_text =``)::
+``format = "json"`` asks for one object with the answer lists in order. A text comes before them
+if the prompt ends in its assignment (``eng_text =``)::
 
     {"result": [{"type": "Person", "span": "Ada Lovelace"}]}
 
-Servers that are not held to the schema answer in many other shapes. What is JSON is read here;
-what turns out not to be is left to the reader of Python, which knows loose objects as well.
+Models that no schema constrains reply in many other forms. This module reads the replies that are
+JSON. The reader of Python reads the others, because it accepts malformed objects too.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def parse_json_reply(
 ) -> Prediction:
     """Read a JSON reply; no input raises, and the time is linear in its length.
 
-    Takes and gives what :func:`harness.reading.reply.parse_reply` does. The status is ``ok``
-    where the reply is the object that was asked for and nothing else; keys may be in any order,
-    and texts beside the lists are passed over. ``truncated`` is also a reply that ends before
-    its object does, unless the server says ``stop`` and only closing brackets are missing.
+    Arguments and result are those of :func:`harness.reading.reply.parse_reply`. The status is
+    ``ok`` if the reply is exactly one object with the answer lists. Its keys may be in any order,
+    and texts beside the lists are ignored. The status is ``truncated`` also if the reply ends
+    inside its object, unless ``finish_reason`` is ``stop`` and only closing brackets are missing.
     """
     notes: RepairNotes = {}
     elements = AnnotationBuilder(text, fields, notes, json=True)
@@ -54,13 +54,13 @@ def parse_json_reply(
         return make_prediction(
             text, answers, lists, elements, notes, finish_reason, example_id, cut=cut
         )
-    found = parse_reply(
+    prediction = parse_reply(
         text, answers, fields=fields, finish_reason=finish_reason, example_id=example_id
     )
-    if not found.stages or "json" in found.repairs:
-        return found
-    status = Status.REPAIRED if found.status is Status.OK else found.status
-    return replace(found, status=status, repairs=("python", *found.repairs))
+    if not prediction.stages or "json" in prediction.repairs:
+        return prediction
+    status = Status.REPAIRED if prediction.status is Status.OK else prediction.status
+    return replace(prediction, status=status, repairs=("python", *prediction.repairs))
 
 
 class _ObjectReader:
@@ -74,46 +74,50 @@ class _ObjectReader:
         self._answers = tuple(answers)
         self._elements = elements
         self._notes = notes
-        # What holds annotations and has none of the answers' names.
-        self._loose: list[BracketNode] = []
-        # What the text ends inside of.
-        self._open: BracketNode | None = None
-        # By answer, whether its list is complete and holds annotations.
+        # Lists and objects that hold annotations but have no answer's name.
+        self._unnamed: list[BracketNode] = []
+        # The list or object inside which the text ends.
+        self._open_root: BracketNode | None = None
+        # By answer: whether its list is complete, and is empty or holds annotations.
         self._usable: dict[str, bool] = {}
 
     def read(self) -> bool:
-        """Whether the reply could be read as JSON; ``lists`` then has what was found."""
+        """Reads the reply; whether it is JSON. Its lists are then in ``lists``."""
         text, notes = self._text, self._notes
         blank = _BLANK.match(text)
         position = blank.end() if blank else 0
         if text[position : position + 1] not in ("{", "["):
             position = skip_reasoning(text, notes)
-        taken = False
-        while found := _START.search(text, position):
-            self._pass_over(position, found.start())
-            before = len(notes)
-            root, is_json = parse_json_tree(text, found.start(), notes)
+        has_answer = False
+        while opening := _START.search(text, position):
+            self._pass_over(position, opening.start())
+            note_count = len(notes)
+            root, is_json = parse_json_tree(text, opening.start(), notes)
             position = root.end
             if is_json and not root.closed:
-                self._open = root
-            ours = self._take_named(root) or self._take_loose(root)
-            if ours and not is_json:
+                self._open_root = root
+            is_answer = self._assign_named(root) or self._add_unnamed(root)
+            if is_answer and not is_json:
                 return False
-            if ours and taken:
+            if is_answer and has_answer:
                 notes["json"] = None
-            taken = taken or ours
-            if not ours and root is not self._open:
-                while len(notes) > before:
+            has_answer = has_answer or is_answer
+            if not is_answer and root is not self._open_root:
+                while len(notes) > note_count:
                     notes.popitem()
                 notes["prose"] = None
         self._pass_over(position, len(text))
-        return (bool(self.lists) or self._place()) or self._open is not None
+        return (bool(self.lists) or self._assign_unnamed()) or self._open_root is not None
 
     def cut(self, finish_reason: str | None) -> bool:
         """Whether more than closing brackets is missing at the end of the text."""
-        if self._open is None:
+        if self._open_root is None:
             return False
-        if self._open.broken or finish_reason != "stop" or len(self.lists) < len(self._answers):
+        if (
+            self._open_root.broken
+            or finish_reason != "stop"
+            or len(self.lists) < len(self._answers)
+        ):
             return True
         if all(group.closed for group in self.lists.values()):
             self._notes["unclosed_list"] = None
@@ -127,39 +131,39 @@ class _ObjectReader:
         if blank is None or blank.end() < len(between):
             self._notes["prose"] = None
 
-    def _take_loose(self, root: BracketNode) -> bool:
-        """Takes what holds annotations, or is an empty list; whether it does."""
+    def _add_unnamed(self, root: BracketNode) -> bool:
+        """Keeps a root that holds annotations or is an empty list; whether it is one."""
         if (root.items or root.bracket == "{") and not self._elements.any_annotation(root):
             return False
-        self._loose.append(root)
+        self._unnamed.append(root)
         return True
 
-    def _place(self) -> bool:
-        """Gives the lists without a name their places in order; whether that can be done."""
-        unnamed = [root for root in self._loose if root.bracket == "["]
-        if unnamed:
+    def _assign_unnamed(self) -> bool:
+        """Assigns the lists without a name to the answers in order; whether that is possible."""
+        lists = [root for root in self._unnamed if root.bracket == "["]
+        if lists:
             if "prose" in self._notes:
-                return False  # It may be Python, or say which list is which.
+                return False  # It may be Python, or the prose may name the lists.
             self._notes["unnamed_list"] = None
-            if len(self._loose) > len(self._answers):
+            if len(self._unnamed) > len(self._answers):
                 self._notes["extra_list"] = None
-            self.lists.update(zip(self._answers, unnamed, strict=False))
-        elif self._loose:
-            if any(map(self._elements.type_of, self._loose)):
+            self.lists.update(zip(self._answers, lists, strict=False))
+        elif self._unnamed:
+            if any(map(self._elements.type_item, self._unnamed)):
                 self._notes["bare_annotation"] = None
-            bare = BracketNode("[", self._loose[0].start)
-            bare.items.extend((None, root) for root in self._loose)
-            bare.end = self._loose[-1].end
-            bare.closed = self._loose[-1].closed
-            bare.fresh = False
-            self.lists[self._answers[0]] = bare
-        return bool(self._loose)
+            group = BracketNode("[", self._unnamed[0].start)
+            group.items.extend((None, root) for root in self._unnamed)
+            group.end = self._unnamed[-1].end
+            group.closed = self._unnamed[-1].closed
+            group.fresh = False
+            self.lists[self._answers[0]] = group
+        return bool(self._unnamed)
 
-    def _take_named(self, root: BracketNode) -> bool:
-        """Takes the lists that an object, or one inside it, has by the names of the answers."""
+    def _assign_named(self, root: BracketNode) -> bool:
+        """Assigns the lists that an object or an inner object names; whether there are any."""
         if root.bracket != "{":
             return False
-        taken = others = False
+        has_lists = has_others = False
         stack: list[BracketNode] = [root]
         while stack:
             group = stack.pop()
@@ -169,21 +173,24 @@ class _ObjectReader:
                     if isinstance(value, BracketNode) and value.bracket == "{":
                         stack.append(value)
                     elif isinstance(value, BracketNode):
-                        others = True
+                        has_others = True
                     continue
                 if not self._assign(name, value):
                     continue
-                taken = True
+                has_lists = True
                 if name != key:
                     self._notes["name_variant"] = None
                 if group is not root:
                     self._notes["json"] = None
-        if taken and others:
+        if has_lists and has_others:
             self._notes["extra_list"] = None
-        return taken
+        return has_lists
 
     def _assign(self, name: str, value: Node) -> bool:
-        """Gives an answer its list: the last one that is complete and holds annotations."""
+        """Sets the list of an answer; whether the value is a list.
+
+        An unusable list never replaces a usable one.
+        """
         if isinstance(value, str):
             return False
         if not isinstance(value, BracketNode):
