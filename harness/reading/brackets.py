@@ -1,4 +1,4 @@
-"""A reply's values: brackets, calls and strings, read into a tree without recursion."""
+"""The values of a reply (brackets, calls, strings) read into a tree, without recursion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _NEXT_CALL = re.compile(rf"{SPACE},{SPACE}{NAME}{SPACE}\(")
 
 
 class BareWord:
-    """Text in a value that is neither a string nor a bracket; adjacent words are one node."""
+    """Text that is neither a string nor a bracket; adjacent words are one node.
+
+    ``start`` and ``end`` are offsets in characters, here and in :class:`BracketNode`.
+    """
 
     __slots__ = ("end", "start")
 
@@ -24,11 +27,11 @@ class BareWord:
 
 
 class BracketNode:
-    """A pair of brackets and what is in it: a list, a dict, a tuple, or a call if named.
+    """A pair of brackets and its elements: a list, a dict, a tuple, or with a ``name`` a call.
 
-    ``items`` pairs each element with its key: a keyword, the key of a dict, or ``None``.
-    ``closed`` says that the closing bracket was there, ``broken`` that the last element was
-    cut.
+    ``bracket`` is the opening one. ``items`` pairs each element with its key: a keyword, the key of
+    a dict, or ``None``. ``closed`` says that the closing bracket is there. ``broken`` says that
+    the last element is cut.
     """
 
     __slots__ = (
@@ -52,9 +55,9 @@ class BracketNode:
         self.items: list[KeyedNode] = []
         self.closed = False
         self.broken = False
-        self.key: str | None = None  # of the element that comes next
-        self.fresh = True  # the bracket or a comma was the last token
-        self.comma = False  # a comma was read
+        self.key: str | None = None  # of the next element
+        self.fresh = True  # the last token is the opening bracket or a comma
+        self.comma = False  # some comma is there
 
 
 Node = str | BareWord | BracketNode
@@ -69,7 +72,7 @@ def empty_list(start: int) -> BracketNode:
 
 
 def unwrap(group: BracketNode) -> BracketNode:
-    """The brackets inside parentheses that only wrap a statement."""
+    """The brackets inside parentheses that hold nothing else."""
     inner: Node = group
     while isinstance(inner, BracketNode) and inner.bracket == "(" and not inner.name:
         if len(inner.items) != 1 or inner.comma:
@@ -81,8 +84,8 @@ def unwrap(group: BracketNode) -> BracketNode:
 class BracketReader:
     """Reads the values of one text.
 
-    ``names`` are the answers' names, whose assignment ends whatever is still open; ``is_class``
-    tells whether a name can be that of an annotation, ``is_field`` whether a class has a field.
+    ``names`` are the names of the answers: their assignment ends all open brackets. ``is_class``
+    tells whether a name can be that of a class, ``is_field`` whether a class has a field.
     """
 
     def __init__(
@@ -101,18 +104,18 @@ class BracketReader:
         self._is_field = is_field
 
     def read(self, start: int) -> BracketNode:
-        """The brackets or the call that open at ``start``; its ``end`` is where to go on.
+        """The brackets or the call at ``start``; the ``end`` is the position behind them.
 
-        A group that is open where the text ends, or where another statement begins, is not
-        ``closed``.
+        A group that is still open at the end of the text, or at the beginning of another
+        statement, is not ``closed``.
         """
         text, notes = self.text, self.notes
-        match = TOKEN.match
+        match_token = TOKEN.match
         stack: list[BracketNode] = []
         depth = {"(": 0, "[": 0, "{": 0}
         position = start
         while True:
-            token = match(text, position)
+            token = match_token(text, position)
             assert token is not None, "a token is any character, or the end"
             kind = token.lastgroup
             position = token.end()
@@ -153,8 +156,8 @@ class BracketReader:
                 if stack:
                     frame = stack[-1]
                     if frame.name and frame.key is None and frame.items and self._is_class(name):
-                        # An annotation inside another one's arguments: the parenthesis of the
-                        # outer one is missing.
+                        # An annotation among another one's arguments: the closing parenthesis of
+                        # the outer one is missing.
                         notes["unclosed_call"] = None
                         if len(stack) == 1:
                             frame.closed = True
@@ -195,13 +198,13 @@ class BracketReader:
         frame.fresh = False
 
     def _word(self, frame: BracketNode, start: int, end: int, *, named: bool) -> int:
-        """Adds what is no string: in a call, perhaps a string that lacks its quotes."""
+        """Adds a bare word, or in a call a string without quotes; returns its end."""
         if frame.name and (frame.fresh or frame.key is not None):
-            found = UNQUOTED.match(self.text, start)
-            if found and not ATOM.fullmatch(found["value"].rstrip()):
+            unquoted = UNQUOTED.match(self.text, start)
+            if unquoted and not ATOM.fullmatch(unquoted["value"].rstrip()):
                 self.notes["unquoted_string"] = None
-                self._add(frame, found["value"].rstrip())
-                return found.end()
+                self._add(frame, unquoted["value"].rstrip())
+                return unquoted.end()
         if not named and not ATOM.match(self.text, start):
             self.notes["junk"] = None
         self._add(frame, BareWord(start, end))
@@ -259,9 +262,9 @@ class BracketReader:
 def collapse_stack(
     add: Callable[[BracketNode, Node], None], stack: list[BracketNode], end: int
 ) -> BracketNode:
-    """The outermost group of a stack of open ones; each stays open.
+    """The outermost group of a stack of open groups, which all stay open.
 
-    ``add`` makes a group an element of the group around it.
+    ``add`` makes a group an element of the group around it. ``end`` is the end of all of them.
     """
     while True:
         group = stack.pop()

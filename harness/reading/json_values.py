@@ -30,13 +30,13 @@ _CLOSERS = {"[": "]", "{": "}"}
 
 
 def parse_json_tree(text: str, start: int, notes: RepairNotes) -> tuple[BracketNode, bool]:
-    """The array or object that opens at ``start``, and whether the text read is JSON.
+    """The array or object at ``start``, and whether it is JSON.
 
-    If it is not JSON, or the text ends inside it, the nodes that are open are not ``closed``. The
-    ``end`` of the result is the position of the fault, or the position behind the value. These
-    faults are repaired and noted: an extra comma before a bracket, a missing comma before an
-    object, words of Python and JavaScript, raw control characters and invalid escapes in strings.
-    There is no recursion, and the time is linear in the length of the text read.
+    If it is not JSON, or the text ends inside it, the open nodes are not ``closed``. The ``end`` of
+    the result is the position of the fault, or the position behind the value. These faults are
+    repaired and noted: an extra comma before a bracket, a missing comma before an object, words of
+    Python and JavaScript, raw control characters and invalid escapes in strings. There is no
+    recursion, and the time is linear in the length of the value.
     """
     stack = [BracketNode(text[start], start)]
     position = start + 1
@@ -49,7 +49,7 @@ def parse_json_tree(text: str, start: int, notes: RepairNotes) -> tuple[BracketN
             frame.broken = position < len(text) and token["cut"] != ""
             return collapse_stack(_add, stack, len(text)), True
         mark = token["mark"]
-        # A key and its colon come first in an object; ``fresh`` says that an element may come.
+        # In an object, a key and a colon come first. ``fresh`` says that an element may follow.
         wants_key = frame.bracket == "{" and frame.key is None
         if mark == _CLOSERS[frame.bracket] and frame.key is None:
             if frame.fresh and frame.items:

@@ -1,4 +1,4 @@
-"""The recovery rules of the reply parser, by name: the one table of what it puts right."""
+"""The rules by which the reply parser repairs faults: the one table, by name."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ REPAIRS: dict[str, str] = {
     "scalar_role": "a string stands for the list of a role's fillers",
 }
 
-# The names of the rules that a reading needed; a dict, since the order of first use matters.
+# The names of the rules that a reply needed, in order of first use. A dict keeps that order.
 RepairNotes = dict[str, None]
