@@ -1,10 +1,11 @@
-"""A reply as the public evaluation scripts would have read it, defects included.
+"""A reply as the public evaluation scripts read it, with their defects.
 
-Those scripts evaluate the end of the text as Python with the schema's classes in scope. Here the
-syntax tree of that text is walked instead, and nothing is ever evaluated. For parity with
-published numbers only; ``docs/scoring.md`` lists the accidents of this way of reading. What it
-is not: a Python interpreter. Operators, comprehensions, attributes and the like, which no model
-of that family writes, count as errors.
+Those scripts evaluate the end of the text as Python, with the schema's classes in scope. This
+module walks the syntax tree of that text instead and evaluates nothing. Its only purpose is
+agreement with published numbers. ``docs/scoring.md`` lists the defects of this way of reading.
+
+It is not a Python interpreter. Operators, comprehensions and attributes count as errors, because
+no model of that family writes them.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from collections.abc import Mapping
 from harness.records import Annotation, FieldValue
 from harness.shapes import SCALARS
 
-# The prompt ends in this; the reply goes on from there.
+# The end of the prompt, which the reply continues.
 _PROMPT_END = "result ="
-# What the scripts look for, and it must have its space.
+# The mark that the scripts search for. The space at its end is part of it.
 _MARK = "result = "
 
 
 class _EvaluationError(Exception):
-    """Evaluating the text would have raised, so that the whole sentence counts for nothing."""
+    """Evaluation of the text would raise, so that the sentence has no elements."""
 
 
 class _OtherValue:
-    """A value of which only matters that it is no annotation and no string."""
+    """A value that is neither an annotation nor a string nor a list."""
 
 
 def read_published(
@@ -35,12 +36,14 @@ def read_published(
 ) -> tuple[list[Annotation | None], bool]:
     """The elements that the public scripts read from a reply, and whether they failed.
 
-    What follows the last ``result = `` (with its space) is read as one expression, so that the
-    English list stands in where the final one is missing. An element that is no annotation of a
-    class in ``fields`` (class name to field names, all of them required) is ``None``: the
-    scripts count it as hallucinated. Whatever Python would have raised on, other than an
-    unknown name, voids the sentence: no elements, and ``True``. A value that cannot be iterated
-    over, such as an annotation without brackets, gives no elements and no error.
+    The text behind the last ``result = `` (with its space) is read as one expression. Therefore
+    the English list stands in if the final list is missing.
+
+    ``fields`` maps class names to field names, all of them required. An element that is no
+    annotation of these classes is ``None``: the scripts count it as hallucinated. If Python would
+    raise, except for an unknown name, the sentence has no elements and the second value is
+    ``True``. A value that is not iterable, such as an annotation without brackets, has no elements
+    and is no error.
     """
     text = (_PROMPT_END + reply_text).strip()
     source = text.rpartition(_MARK)[2].lstrip(" \t")
@@ -49,7 +52,7 @@ def read_published(
             warnings.simplefilter("ignore")
             tree = ast.parse(source, mode="eval")
         value = _value(tree.body, fields)
-    # Deep nesting ends in RecursionError or MemoryError, NUL or half a character in ValueError.
+    # Deep nesting raises RecursionError or MemoryError; NUL and lone surrogates raise ValueError.
     except (_EvaluationError, SyntaxError, ValueError, RecursionError, MemoryError):
         return [], True
     if isinstance(value, str):
@@ -71,7 +74,7 @@ def _value(node: ast.expr, fields: Mapping[str, tuple[str, ...]]) -> _Value:
         case ast.Call(ast.Name(name), arguments, keywords):
             return _call(name, arguments, keywords, fields)
         case ast.Dict(keys, values):
-            # Iterating over it gives its keys; what an annotation or a list is cannot be one.
+            # Iteration gives the keys. Annotations and lists are not hashable, hence no keys.
             for value in values:
                 _value(value, fields)
             elements = [_value(key, fields) for key in keys if key is not None]
@@ -79,7 +82,7 @@ def _value(node: ast.expr, fields: Mapping[str, tuple[str, ...]]) -> _Value:
                 raise _EvaluationError
             return list(elements)
         case ast.Constant() | ast.Name() | ast.UnaryOp(ast.USub(), ast.Constant(int() | float())):
-            # A class, known or not: an unknown one is made up on the spot.
+            # A name is a class. The scripts define an unknown class when they meet it.
             return _OtherValue()
     raise _EvaluationError
 
@@ -90,7 +93,7 @@ def _call(
     keywords: list[ast.keyword],
     fields: Mapping[str, tuple[str, ...]],
 ) -> _Value:
-    """A class called as a dataclass is: every field once, and nothing else."""
+    """The value of a call. A dataclass needs every field once and takes nothing else."""
     positional = [_value(argument, fields) for argument in arguments]
     named = [(keyword.arg, _value(keyword.value, fields)) for keyword in keywords]
     if any(key is None for key, _ in named):
@@ -107,20 +110,20 @@ def _call(
         values[key] = value
     if len(values) < len(names):
         raise _EvaluationError
-    typed: dict[str, FieldValue] = {}
+    field_values: dict[str, FieldValue] = {}
     for key in names:
         value = values[key]
         if key not in SCALARS:
-            typed[key] = _role(value)
+            field_values[key] = _role(value)
         elif isinstance(value, str):
-            typed[key] = value
+            field_values[key] = value
         else:
             return _OtherValue()
-    return Annotation(name, typed)
+    return Annotation(name, field_values)
 
 
 def _role(value: _Value) -> tuple[str, ...]:
-    """An event's role, whose fillers the scripts put into a list where there is only one."""
+    """The fillers of an event's role. The scripts put a single filler into a list."""
     if isinstance(value, str):
         return (value,)
     if isinstance(value, list):

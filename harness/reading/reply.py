@@ -1,9 +1,9 @@
-"""A reply read into annotations by stage, whatever shape the model gave it.
+"""Replies in Python, in any form that models use, read into annotations by stage.
 
-A reply is read, never evaluated. ``statements.py`` finds the lists in it, ``brackets.py`` reads
-each list into a tree of brackets, ``strings.py`` reads the tokens and strings in it, and
-``elements.py`` makes annotations of the tree. One rule with a name repairs each departure from the
-canonical form. The table of rules is :data:`REPAIRS`; a prediction names the rules that it needed.
+A reply is parsed and never evaluated. ``statements.py`` finds the lists, ``brackets.py`` reads
+each list into a tree of brackets, ``strings.py`` reads the tokens and strings, and
+``elements.py`` builds annotations from the tree. Each departure from the canonical form is
+repaired by one rule of the table :data:`REPAIRS`. A prediction names the rules that it needed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from harness.records import Annotation, Prediction, Status
 
 __all__ = ["DROP_REASONS", "REPAIRS", "make_prediction", "parse_reply"]
 
-# The finish reasons that decide the status alone.
+# The finish reasons that determine the status.
 _STATUS_BY_FINISH = {
     "length": Status.TRUNCATED,
     "max_tokens": Status.TRUNCATED,
     "content_filter": Status.FILTERED,
     "refusal": Status.REFUSED,
 }
-# How refusals begin. English only: the instructions are, and so are refusals in practice.
+# The beginnings of refusals. The instructions are English, and so are refusals in practice.
 _REFUSALS = (
     "as a language model",
     "as an ai",
@@ -50,7 +50,7 @@ _REFUSALS = (
     "sorry",
     "unfortunately, i",
 )
-# What may stand before a refusal's first word: quotes, headings, an object's key.
+# Quotes, marks of a heading and the key of an object may stand before a refusal.
 _OPENING = re.compile(r"""\A[ \t\r\n*#>"'“”]*+(?:\{\s*+"\w*+"\s*+:\s*+")?+""")
 _LETTERS = re.compile(r"[^\s\x00\ufeff\u200b-\u200f\u2060]")
 
@@ -66,25 +66,28 @@ def parse_reply(
     """Read a reply; no input raises, and the time is linear in its length.
 
     Args:
-        text: what the model wrote after the prompt, which ends in ``<answers[0]> =``: a list
-            without a name at its beginning belongs to ``answers[0]``.
-        answers: the names of the lists in order. Only the last is ever scored; no other one
-            stands in for it.
-        fields: class name to field names in order. An element of another class is dropped.
+        text: the model's reply. The prompt ends in ``<answers[0]> =``, so that a list without a
+            name at the beginning belongs to ``answers[0]``.
+        answers: the names of the lists, in order. Only the last list is scored, and no other list
+            replaces it.
+        fields: class name to field names, in order. An element of another class is dropped.
             ``None`` accepts every class.
-        finish_reason: the server's word for why the reply ended: ``length`` makes it
+        finish_reason: the server's reason for the end of the reply. ``length`` gives the status
             ``truncated``, ``content_filter`` ``filtered``, ``refusal`` ``refused``.
         example_id: copied into the prediction.
 
     Returns:
-        The annotations of every list that could be read, in order, duplicates kept and strings
-        exactly as written. The status is ``ok`` where Python would have read the same, and
-        ``repaired`` where a rule of :data:`REPAIRS` had to help. ``truncated``: the server said
-        so, or the text ends inside a list; but where the server says ``stop``, every element is
-        complete and only brackets are missing, they are put back. ``missing_stage``: lists
-        were read, the scored one is not there. ``unparseable``: no list, or the scored one
-        holds things but not one annotation. ``refused``: no list, and the reply begins as
-        English refusals do. ``empty``: no text.
+        The annotations of every list that could be read, in order, with duplicates, and with
+        strings exactly as written. The ``finish_reason`` may determine the status; otherwise it is
+
+        - ``ok``: Python would read the same annotations.
+        - ``repaired``: a rule of :data:`REPAIRS` was needed.
+        - ``truncated``: the text ends inside a list. But if ``finish_reason`` is ``stop``, every
+          element is complete and only brackets are missing, then the brackets are repaired.
+        - ``missing_stage``: there are lists, but not the scored one.
+        - ``unparseable``: there is no list, or the scored list has elements but no annotation.
+        - ``refused``: there is no list, and the reply begins like an English refusal.
+        - ``empty``: there is no text.
     """
     notes: RepairNotes = {}
     elements = AnnotationBuilder(text, fields, notes)
@@ -103,31 +106,31 @@ def make_prediction(
     *,
     cut: bool = False,
 ) -> Prediction:
-    """The prediction from the lists of a reply.
+    """The prediction from the lists of a reply, by the names of the answers.
 
-    ``cut`` says that the text ends inside the object that holds the lists.
+    ``cut`` says that the text ends inside the JSON object that holds the lists.
     """
     stages: dict[str, tuple[Annotation, ...]] = {}
     for name in answers:
         if name not in lists:
             continue
-        before = len(elements.dropped)
+        drop_count = len(elements.dropped)
         group = lists[name]
         stages[name] = elements.annotations(group, name)
         if not group.closed:
             complete = not group.broken and all(
-                item.reason != "incomplete" for item in elements.dropped[before:]
+                item.reason != "incomplete" for item in elements.dropped[drop_count:]
             )
             if complete and finish_reason == "stop":
                 notes["unclosed_list"] = None
             else:
                 cut = True
-    scored = lists.get(answers[-1])
+    scored_list = lists.get(answers[-1])
     status = _STATUS_BY_FINISH.get(finish_reason or "")
     if status is None and cut:
         status = Status.TRUNCATED
     if status is None:
-        status = _status(text, stages, scored, elements)
+        status = _status(text, stages, scored_list, elements)
     if status is Status.OK:
         if len(stages) < len(answers):
             notes["missing_intermediate"] = None
@@ -139,12 +142,12 @@ def make_prediction(
 def _status(
     text: str,
     stages: Mapping[str, tuple[Annotation, ...]],
-    scored: BracketNode | None,
+    scored_list: BracketNode | None,
     elements: AnnotationBuilder,
 ) -> Status:
-    """The status of a reply that was not cut."""
-    if scored is not None:
-        unreadable = scored.items and not elements.any_annotation(scored)
+    """The status of a reply that is not cut."""
+    if scored_list is not None:
+        unreadable = scored_list.items and not elements.any_annotation(scored_list)
         return Status.UNPARSEABLE if unreadable else Status.OK
     if stages:
         return Status.MISSING_STAGE
