@@ -1,4 +1,4 @@
-"""Every prompt that has a name: what ``harness ls prompts`` lists."""
+"""The prompts that have a name, for ``harness ls prompts``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.prompting.templates import load_chat_wrapper, load_template, load_t
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """A line of ``harness ls prompts``; ``error`` says why a file is no usable template."""
+    """A line of ``harness ls prompts``; ``error`` is the reason why a file is no template."""
 
     task: str
     strategy: str
@@ -25,18 +25,18 @@ class PromptRow:
 
 
 def list_prompts(task: str | None = None) -> list[PromptRow]:
-    """Every strategy that has a name, of one task or of all; chat wrappers are task ``chat``.
+    """The templates that have a name, of one task or of all tasks.
 
-    A file that is no usable template is listed with its error; what a model is asked that
-    translates is task ``translation``.
+    Chat wrappers have the task ``chat``, and prompts for translation the task ``translation``. A
+    file that is no usable template is listed with its error.
     """
     rows = []
     for folder in [task] if task else _folders():
         for name, path in lookup.prompt_files(folder, ".j2").items():
             origin = lookup.origin(path)
             try:
-                other = _OTHERS.get(folder)
-                found = other(path) if other else load_template(folder, path)
+                load = _LOADERS.get(folder)
+                template = load(path) if load else load_template(folder, path)
             except TemplateError as problem:
                 rows.append(PromptRow(folder, name, origin, error=str(problem)))
             else:
@@ -44,20 +44,20 @@ def list_prompts(task: str | None = None) -> list[PromptRow]:
                     folder,
                     name,
                     origin,
-                    found.answers,
-                    found.uses_english,
-                    found.sha256[:12],
-                    found.shot_parts,
+                    template.answers,
+                    template.uses_english,
+                    template.sha256[:12],
+                    template.shot_parts,
                 )
                 rows.append(row)
     return rows
 
 
-# The folders whose templates are no strategies.
-_OTHERS = {"chat": load_chat_wrapper, "translation": load_translation_template}
+# The loaders of the folders whose templates are not strategies of a task.
+_LOADERS = {"chat": load_chat_wrapper, "translation": load_translation_template}
 
 
 def _folders() -> list[str]:
-    """The folders of templates: the tasks by name, then the others."""
-    found = {file.parent.name for root in disk.roots("prompts") for file in root.glob("*/*.j2")}
-    return [*sorted(found - _OTHERS.keys()), *sorted(found & _OTHERS.keys())]
+    """The folders of templates: the tasks in alphabetical order, then the others."""
+    names = {file.parent.name for root in disk.roots("prompts") for file in root.glob("*/*.j2")}
+    return [*sorted(names - _LOADERS.keys()), *sorted(names & _LOADERS.keys())]

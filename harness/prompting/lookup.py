@@ -1,7 +1,7 @@
-"""Which file a name means: schemas, templates and chat wrappers are found the same way.
+"""The files of schemas, templates and chat wrappers, by name or path.
 
-A name is looked up in ``./prompts`` first, then in the copy that ships; anything with a folder
-or a suffix in it is a path of one's own.
+A name is looked up in ``./prompts`` first, then in the files of the package. A name with a folder
+or a suffix is the path of a user's own file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from harness.errors import PromptError, UnknownNameError, unknown_name_message
 
 
 def locate(kind: str, folder: str, suffix: str, name: str | Path) -> Path:
-    """The file of a ``kind`` (a word for messages) that ``name`` means.
+    """The path of the file that ``name`` means; ``kind`` is the word for it in messages.
 
     Raises:
-        UnknownNameError: a name that neither ``./prompts`` nor the shipped copy has.
+        UnknownNameError: the name is neither in ``./prompts`` nor in the package.
     """
     if isinstance(name, Path) or name.endswith(suffix) or "/" in name or "\\" in name:
         return Path(name)
@@ -29,7 +29,7 @@ def locate(kind: str, folder: str, suffix: str, name: str | Path) -> Path:
 
 
 def prompt_files(folder: str, suffix: str) -> dict[str, Path]:
-    """Every name of a folder and the file it means, sorted; one's own file hides a shipped one."""
+    """The files of a folder by name, sorted; a user's file hides a shipped file."""
     files = {
         path.stem: path
         for root in reversed(disk.roots("prompts"))
@@ -39,13 +39,13 @@ def prompt_files(folder: str, suffix: str) -> dict[str, Path]:
 
 
 def origin(path: Path) -> str:
-    """``shipped`` for a file that comes with the harness, ``own`` for any other."""
-    ships = disk.shipped("prompts").resolve()
-    return "shipped" if path.resolve().is_relative_to(ships) else "own"
+    """``shipped`` for a file of the package, ``own`` for any other."""
+    package_folder = disk.shipped("prompts").resolve()
+    return "shipped" if path.resolve().is_relative_to(package_folder) else "own"
 
 
 def read(path: Path, error: type[PromptError]) -> str:
-    """The file's text with ``\\n`` line ends; raises ``error`` where it cannot be read."""
+    """The text of a file with ``\\n`` line ends; raises ``error`` if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

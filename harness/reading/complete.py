@@ -1,18 +1,18 @@
-"""Whether a reply is complete, asked while it is being written."""
+"""Whether a reply is complete, which local engines check during generation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-# White space and comments; a comment that has no end yet may go on.
+# White space and comments. A comment ends at a line end: without one, it may go on.
 _BLANK = r"(?:\s|\#[^\r\n]*+[\r\n])*+"
 _NAME = r"[^\W\d]\w*+"
 _STRING = r"""(?:"(?:[^"\\\r\n]|\\[^\r\n])*+"|'(?:[^'\\\r\n]|\\[^\r\n])*+')"""
 
 
 def _separated(item: str) -> str:
-    """Any number of items with commas between them, one more comma allowed."""
+    """Any number of items with commas between them, and perhaps a comma behind the last."""
     rest = rf"(?:,{_BLANK}{item}{_BLANK})*+"
     return rf"(?:{item}{_BLANK}{rest}(?:,{_BLANK})?+)?+"
 
@@ -25,25 +25,25 @@ _STATEMENT = re.compile(rf"{_BLANK}(?:(?P<name>{_NAME})[ \t]*+={_BLANK})?+{_LIST
 
 
 def is_complete(text: str, answers: Sequence[str]) -> bool:
-    """Whether the last of the expected lists has been closed in a reply so far.
+    """Whether the last of the expected lists is closed in the beginning of a reply.
 
-    ``True`` is certain, ``False`` is not: only lists of annotations in the exact format count, from
-    the beginning of the reply. A reply of any other form is never complete; it ends where the
-    model ends it. The time is linear in the length of the text.
+    ``True`` is certain, ``False`` is not. Only lists of annotations in the exact format count, from
+    the beginning of the reply. A reply of another form is never complete: only the model can end
+    it. The time is linear in the length of the text.
 
     Args:
-        text: what the model wrote after the prompt. The prompt ends in ``<answers[0]> =``, so that
-            the first list may lack its name.
-        answers: the names of the lists in order. Without names the result is ``False``.
+        text: the reply so far. The prompt ends in ``<answers[0]> =``, so that the first list may
+            have no name.
+        answers: the names of the lists, in order. Without names the result is ``False``.
     """
     if not answers:
         return False
     position = 0
-    while found := _STATEMENT.match(text, position):
-        name = found["name"] or (answers[0] if position == 0 else None)
+    while statement := _STATEMENT.match(text, position):
+        name = statement["name"] or (answers[0] if position == 0 else None)
         if name is None:
             return False
         if name == answers[-1]:
             return True
-        position = found.end()
+        position = statement.end()
     return False
