@@ -1,4 +1,4 @@
-"""The JSON schema that a server holds answers to (``format = "json"``)."""
+"""The JSON schema with which a server constrains answers (``format = "json"``)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from typing import Any
 from harness.errors import SchemaError
 from harness.prompting.schema import Schema, SchemaClass
 
-# What strict mode allows of a schema, https://platform.openai.com/docs/guides/structured-outputs,
-# "Supported schemas", as of February 2026. Depth is no concern: there are four levels at most.
+# The limits of strict mode on a schema, as of February 2026. Source: "Supported schemas" in
+# https://platform.openai.com/docs/guides/structured-outputs. The limit on depth needs no check:
+# these schemas have at most four levels.
 _MOST_PROPERTIES = 5_000
-
-
-_MOST_CLASSES = 1_000  # values of enums, all together
-
-
-_MOST_CHARACTERS = 120_000  # of the names of properties and the values of enums
-
-
-# An enum of more than 250 values may have so many characters.
+# Values in all enums together.
+_MOST_CLASSES = 1_000
+# Characters in all names of properties and all values of enums together.
+_MOST_CHARACTERS = 120_000
+# Characters in the values of one enum, if it has more than 250 values.
 _LONG_ENUM, _MOST_IN_LONG_ENUM = 250, 15_000
-
 
 _TEXT = {"type": "string"}
 
@@ -33,25 +29,28 @@ def response_format(
 ) -> dict[str, Any]:
     """OpenAI's parameter ``response_format`` for answers under a schema, in strict mode.
 
-    Classes with the same fields share an object, whose ``type`` is one of their names: objects
-    under an ``anyOf`` that begin with the same key are refused by some servers, and grammars
-    grow with every one of them.
+    Classes with the same fields share an object, whose ``type`` is one of their names. Some
+    servers refuse an ``anyOf`` whose objects begin with the same key, and every object makes the
+    server's grammar larger.
 
     Args:
-        schema: a field is a string, or an array of strings where it is a ``List[str]``; one that
-            is ``Optional`` is what it is otherwise, and empty for nothing.
+        schema: a ``str`` field becomes a string, a ``List[str]`` field an array of strings. An
+            ``Optional`` field has the same type and may be empty.
         answers: the names of the lists, in order.
-        leading: the name that the prompt's last line assigns, where it is no list's: a string.
+        leading: the name that the last line of the prompt assigns, if it is not a list: a string
+            under this name comes first.
 
     Raises:
-        SchemaError: a field of another type or by the name of ``type``, or more than strict mode
-            allows.
+        SchemaError: a field has another type or the name ``type``, or the schema exceeds the
+            limits of strict mode.
     """
     groups: dict[str, dict[str, Any]] = {}
-    for found in schema.classes:
-        fields = {name: _property(schema, found, name, kind) for name, kind in found.fields}
+    for schema_class in schema.classes:
+        fields = {
+            name: _property(schema, schema_class, name, kind) for name, kind in schema_class.fields
+        }
         group = groups.setdefault(json.dumps(fields), {"names": [], "fields": fields})
-        group["names"].append(found.name)
+        group["names"].append(schema_class.name)
     objects = [
         _object({"type": {"type": "string", "enum": group["names"]}} | group["fields"])
         for group in groups.values()
@@ -102,10 +101,10 @@ def _check_limits(
     schema: Schema, objects: Sequence[Mapping[str, Any]], root: Mapping[str, Any]
 ) -> None:
     lists = sum(inner["type"] == "array" for inner in root["properties"].values())
-    enums = [found["properties"]["type"]["enum"] for found in objects]
+    enums = [entry["properties"]["type"]["enum"] for entry in objects]
     counts = {
         "properties": (
-            len(root["properties"]) + lists * sum(len(found["properties"]) for found in objects),
+            len(root["properties"]) + lists * sum(len(entry["properties"]) for entry in objects),
             _MOST_PROPERTIES,
         ),
         "classes in all its lists": (lists * sum(map(len, enums)), _MOST_CLASSES),
@@ -113,8 +112,8 @@ def _check_limits(
             sum(map(len, root["properties"]))
             + lists
             * sum(
-                len("".join([*found["properties"], *enum]))
-                for found, enum in zip(objects, enums, strict=True)
+                len("".join([*entry["properties"], *enum]))
+                for entry, enum in zip(objects, enums, strict=True)
             ),
             _MOST_CHARACTERS,
         ),

@@ -1,8 +1,8 @@
-"""Annotations as the Python lists that a prompt shows and a model is trained to answer with.
+"""Annotations as text: the answers in a prompt's examples and in training data.
 
-Black (default mode) decides the form: one annotation a line, one that is wider than 88 columns
-opened over several lines, an empty list on one line. What is written here reads back, with
-:func:`harness.reading.reply.parse_reply`, to the same annotations.
+Python lists have black's format (default mode). Each annotation has a line of its own. An
+annotation that is wider than 88 columns is broken over several lines. An empty list is on one
+line. :func:`harness.reading.reply.parse_reply` reads the text back into the same annotations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.records import Annotation, Example, FieldValue
 
 
 def format_list(annotations: Iterable[Annotation]) -> str:
-    """A list of annotations, in their order, as black writes it after ``result =``.
+    """A list of annotations in their order, in black's format behind ``result =``.
 
     >>> print(format_list([Annotation("Person", {"span": "Ada Lovelace"})]))
     [
@@ -28,7 +28,7 @@ def format_list(annotations: Iterable[Annotation]) -> str:
 
 
 def format_json(annotations: Iterable[Annotation]) -> str:
-    """A list of annotations as an answer in JSON has it.
+    """A list of annotations as in a JSON answer.
 
     >>> format_json([Annotation("Person", {"span": "Ada Lovelace"})])
     '[{"type": "Person", "span": "Ada Lovelace"}]'
@@ -37,25 +37,26 @@ def format_json(annotations: Iterable[Annotation]) -> str:
 
 
 def json_objects(annotations: Iterable[Annotation]) -> list[dict[str, FieldValue]]:
-    """Annotations as the objects of an answer in JSON."""
+    """Annotations as the objects of a JSON answer."""
     return [{"type": annotation.type, **annotation.fields} for annotation in annotations]
 
 
 def shot_variables(
-    example: Example, known: Container[str], *, as_json: bool = False
+    example: Example, classes: Container[str], *, as_json: bool = False
 ) -> SimpleNamespace:
-    """An annotated example as templates show it, without annotations of classes not ``known``.
+    """The variables with which templates show an annotated example (a shot).
 
-    ``text`` and ``gold``, and ``eng_text`` and ``eng_gold`` where it has them: what it does not
-    have is no attribute, so that a template that names it is an error. Annotations whose places
-    are known are in the order of the text, as a model should answer.
+    They are ``text`` and ``gold``, and ``eng_text`` and ``eng_gold`` if the example has English. A
+    part that the example lacks is no attribute, so that a template that uses it raises. Only
+    annotations of ``classes`` are shown. If all of them have offsets, they are in the order of the
+    text, because a model should answer in that order.
     """
 
     def gold(annotations: Iterable[Annotation]) -> str:
-        kept = [annotation for annotation in annotations if annotation.type in known]
-        if all(annotation.offsets for annotation in kept):
-            kept.sort(key=lambda annotation: annotation.offsets or ())
-        return format_json(kept) if as_json else format_list(kept)
+        selection = [annotation for annotation in annotations if annotation.type in classes]
+        if all(annotation.offsets for annotation in selection):
+            selection.sort(key=lambda annotation: annotation.offsets or ())
+        return format_json(selection) if as_json else format_list(selection)
 
     parts = SimpleNamespace(text=example.text, gold=gold(example.gold))
     if example.english is not None:
@@ -66,20 +67,20 @@ def shot_variables(
 
 
 def _call(annotation: Annotation) -> str:
-    """One annotation at indent 4, a comma after it."""
+    """One annotation that fits at an indent of 4, before a comma."""
     name, fields = annotation.type, annotation.fields
     arguments = [f"{field}={_value(value)}" for field, value in fields.items()]
     inner = ", ".join(arguments)
     if _fits(f"{name}({inner}),", 4):
         return f"{name}({inner})"
     if not _fits(inner, 8):
-        # A comma follows each of several arguments, and none follows one that is alone.
+        # A comma follows the last of several arguments. A single argument has none.
         comma = "," if len(arguments) > 1 else ""
-        opened = [
-            argument if _fits(argument + comma, 8) else f"{field}={_opened(value)}"
+        lines = [
+            argument if _fits(argument + comma, 8) else f"{field}={_broken_value(value)}"
             for argument, (field, value) in zip(arguments, fields.items(), strict=True)
         ]
-        inner = ",\n        ".join(opened) + comma
+        inner = ",\n        ".join(lines) + comma
     return f"{name}(\n        {inner}\n    )"
 
 
@@ -89,8 +90,8 @@ def _value(value: FieldValue) -> str:
     return f"[{', '.join(map(literal, value))}]"
 
 
-def _opened(value: FieldValue) -> str:
-    """A value that is too wide for the line of its argument; a string is never broken."""
+def _broken_value(value: FieldValue) -> str:
+    """A value broken over several lines because it is too wide; a string is never broken."""
     if isinstance(value, str) or not value:
         return _value(value)
     comma = "," if len(value) > 1 else ""

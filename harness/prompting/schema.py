@@ -1,8 +1,8 @@
-"""Schemas: the guideline dataclasses that a model reads, as the Python source they are.
+"""Schemas: the guideline dataclasses that a model reads, as Python source.
 
-A schema file is read with ``ast`` and never imported. Its ``@dataclass`` classes go into the
-prompt as they are written, in their order, two blank lines apart; whatever else is in the file
-(a docstring, imports, comments between the classes, lists of classes) is for editors and never
+A schema file is parsed with ``ast`` and never imported. Its ``@dataclass`` classes go into the
+prompt verbatim, in their order, with two blank lines between them. Everything else in the file (a
+docstring, imports, comments between the classes, lists of classes) is for editors and never
 reaches a model. A class derives from ``Entity``, ``Value``, ``Relation`` or ``Event``, or from a
 class above it in the file.
 """
@@ -23,7 +23,10 @@ from harness.shapes import BASES
 
 @dataclass(frozen=True, slots=True)
 class SchemaClass:
-    """One guideline class: its base (a key of ``BASES``), its guideline, its ``(name, type)``s."""
+    """A guideline class.
+
+    ``base`` is a key of ``BASES``, ``doc`` the guideline. ``fields`` are pairs of name and type.
+    """
 
     name: str
     base: str
@@ -33,7 +36,7 @@ class SchemaClass:
 
 @dataclass(frozen=True)
 class Schema:
-    """The classes of a schema file; ``source`` is their prompt text, without a line end."""
+    """The classes of a schema file; ``source`` is their text in a prompt, without a line end."""
 
     name: str
     path: Path
@@ -42,7 +45,7 @@ class Schema:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of ``source``: what a model sees, not what is for editors."""
+        """The SHA-256 of ``source`` in hex: of the text for models, not of the file."""
         return lookup.digest(self.source)
 
     def fields(self) -> dict[str, tuple[str, ...]]:
@@ -50,10 +53,10 @@ class Schema:
         return {c.name: tuple(name for name, _ in c.fields) for c in self.classes}
 
     def black_formatted(self) -> bool | None:
-        """Whether ``source`` is what black makes of it; ``None`` where black is not installed.
+        """Whether ``source`` is in black's format; ``None`` if black is not installed.
 
-        Models of the GoLLIE family were trained on black-formatted prompts only; for others
-        a file that is not is no error.
+        Models of the GoLLIE family were trained only on prompts in black's format. For other
+        models, another format is no error.
         """
         if find_spec("black") is None:
             return None
@@ -65,7 +68,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class SchemaRow:
-    """A line of ``harness ls prompts``; ``error`` says why a file is no schema."""
+    """A line of ``harness ls prompts``; ``error`` is the reason why a file is no schema."""
 
     name: str
     classes: tuple[str, ...]
@@ -79,7 +82,8 @@ def load_schema(name_or_path: str | Path) -> Schema:
 
     Raises:
         UnknownNameError: there is no schema of that name.
-        SchemaError: the file is not guideline dataclasses; starts with ``file:line``.
+        SchemaError: the file cannot be read, or its classes are faulty or missing. A message about
+            the content begins with ``file:line``.
     """
     path = lookup.locate("schema", "schemas", ".py", name_or_path)
     text = lookup.read(path, SchemaError)
@@ -96,8 +100,8 @@ def load_schema(name_or_path: str | Path) -> Schema:
     sources: list[str] = []
     lines = text.split("\n")
     for node in body:
-        if isinstance(node, ast.ClassDef) and (found := _read_class(node, classes, path)):
-            classes[node.name] = found
+        if isinstance(node, ast.ClassDef) and (schema_class := _read_class(node, classes, path)):
+            classes[node.name] = schema_class
             sources.append(_source(node, lines))
     if not classes:
         raise SchemaError(
@@ -108,7 +112,7 @@ def load_schema(name_or_path: str | Path) -> Schema:
 
 
 def list_schemas() -> list[SchemaRow]:
-    """Every schema that has a name; a file that cannot be read is listed with its error."""
+    """The schemas that have a name; a file that is no schema is listed with its error."""
     rows = []
     for name, path in lookup.prompt_files("schemas", ".py").items():
         try:
@@ -122,31 +126,31 @@ def list_schemas() -> list[SchemaRow]:
 
 
 def _read_class(
-    node: ast.ClassDef, known: dict[str, SchemaClass], path: Path
+    node: ast.ClassDef, classes: dict[str, SchemaClass], path: Path
 ) -> SchemaClass | None:
-    """The guideline class that ``node`` is; ``None`` for a class that is not meant as one."""
+    """The guideline class of a node, or ``None`` if it is another class, for editors."""
     bases = [ast.unparse(base) for base in node.bases]
     decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
-    derives = len(bases) == 1 and (bases[0] in BASES or bases[0] in known)
+    derives = len(bases) == 1 and (bases[0] in BASES or bases[0] in classes)
     if not decorators and not derives:
-        return None  # a helper for editors, such as a stand-in for Entity
+        return None  # a class for editors, such as a substitute for Entity
     here = f"{path}:{node.lineno}: class {node.name}"
     if decorators != ["dataclass"]:
         raise SchemaError(f"{here} is a guideline class: decorate it with '@dataclass' alone.")
     if not derives:
-        written = ", ".join(bases) or "nothing"
-        choices = ", ".join([*BASES, *known])
-        raise SchemaError(f"{here} derives from {written}. Derive it from one of: {choices}.")
-    if node.name in known:
+        base_names = ", ".join(bases) or "nothing"
+        choices = ", ".join([*BASES, *classes])
+        raise SchemaError(f"{here} derives from {base_names}. Derive it from one of: {choices}.")
+    if node.name in classes:
         raise SchemaError(f"{here} is there twice. Rename or remove one.")
 
-    parent = known.get(bases[0])
+    parent = classes.get(bases[0])
     base = parent.base if parent else bases[0]
     fields = dict(parent.fields if parent else ()) | dict(_own_fields(node))
     missing = [name for name in BASES[base] if name not in fields]
     if missing:
-        wanted = " and ".join(f"'{name}: str'" for name in missing)
-        raise SchemaError(f"{here} lacks {wanted}: every {base} needs it. Add it to the class.")
+        lines = " and ".join(f"'{name}: str'" for name in missing)
+        raise SchemaError(f"{here} lacks {lines}: every {base} needs it. Add it to the class.")
     return SchemaClass(node.name, base, ast.get_docstring(node) or "", tuple(fields.items()))
 
 
@@ -157,7 +161,7 @@ def _own_fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def _source(node: ast.ClassDef, lines: list[str]) -> str:
-    """The class as written, from its decorator to the last comment indented under it."""
+    """The source of a class, from its decorator to the last indented comment below it."""
     start = node.decorator_list[0].lineno - 1
     end = node.end_lineno or node.lineno
     for number in range(end, len(lines)):
