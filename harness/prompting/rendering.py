@@ -1,9 +1,8 @@
-"""Prompts: from an example to the exact bytes that a model is given.
+"""Prompts: from an example to the exact bytes that a model receives.
 
-:func:`render` makes the prompt of one example; a run has one :class:`Renderer` a system. A
-template is rendered once for each example. The text has the same bytes whether it is sent as it is
-(``wrap="completion"``) or as the user's message beside a system message from ``prompts/chat``
-(``wrap="chat"``).
+:func:`render` makes the prompt of one example. A run has one :class:`Renderer` for each system. The
+text of a prompt does not depend on ``wrap``. With ``completion`` it is sent alone. With ``chat`` it
+is the user's message, after a system message from ``prompts/chat``.
 """
 
 from __future__ import annotations
@@ -35,24 +34,25 @@ def render(
     format: str = "python",  # noqa: A002
     shots: Sequence[Example] = (),
 ) -> Prompt:
-    """Render one example's prompt; for many, make one :class:`Renderer`.
+    """Render the prompt of one example; for many examples, make one :class:`Renderer`.
 
     Args:
-        example: the sentence; its own ``english`` is taken where ``english`` is not given.
-        strategy: a template's name under ``prompts/<task>/``, or the path of one.
-        schema: a schema's name under ``prompts/schemas/``, the path of one, or one loaded.
-        task: the folder in which a strategy's name is looked up.
-        english: the translation, for a template that uses ``eng_text``.
-        wrap: ``completion`` or ``chat``; the prompt's ``text`` has the same bytes either way.
-        format: what the answer is written in, ``python``, or with ``chat`` also ``json``; the
-            text has the same bytes either way.
+        example: the sentence.
+        strategy: the name of a template under ``prompts/<task>/``, or a path.
+        schema: the name of a schema under ``prompts/schemas/``, a path, or a loaded schema.
+        task: the folder in which the name of a strategy is looked up.
+        english: the translation, for a template that uses ``eng_text``; by default the example's
+            own ``english``.
+        wrap: ``completion`` or ``chat``; the ``text`` of the prompt is the same.
+        format: the format of the answer: ``python``, or with ``chat`` also ``json``. The ``text``
+            of the prompt is the same, unless it shows ``shots``.
         shots: annotated examples to show, in this order.
 
     Raises:
-        UnknownNameError: an unknown strategy, schema, wrap or format.
-        ExperimentError: ``json`` without ``chat``.
-        PromptError: a template or schema that cannot be used; starts with ``file:line``.
-        TranslationError: a translation is needed and there is none.
+        UnknownNameError: the strategy, schema, wrap or format is unknown.
+        ExperimentError: the format is ``json`` and the wrap is not ``chat``.
+        PromptError: the template or schema is faulty; the message begins with ``file:line``.
+        TranslationError: the template uses English, and there is no translation.
     """
     if not isinstance(schema, Schema):
         schema = load_schema(schema)
@@ -61,20 +61,20 @@ def render(
 
 
 class Renderer:
-    """Makes the prompts of one system; everything but the texts is prepared once.
+    """Makes the prompts of one system; what all of them share is prepared once.
 
     Attributes:
-        system: the system message of ``wrap="chat"``, else ``None``. With ``format="json"`` the
-            wrapper ``json`` stands in for the ``default`` one.
-        response_format: the schema of an answer in JSON, else ``None``.
-        sha256: the hash of the template's source, and of the chat wrapper's and the
-            ``response_format`` where there are any.
+        system: the system message with ``wrap="chat"``, else ``None``. With ``format="json"`` the
+            wrapper ``json`` replaces the wrapper ``default``.
+        response_format: the schema of a JSON answer, else ``None``.
+        sha256: the hash of the template's source; also of the chat wrapper's source and the
+            ``response_format``, if there are any.
 
     Raises:
-        UnknownNameError: an unknown wrap, format or chat wrapper.
-        ExperimentError: ``format="json"`` with another wrap than ``chat``.
-        SchemaError: a class that no answer in JSON can hold.
-        TemplateError: the chat wrapper is not usable.
+        UnknownNameError: the wrap, format or chat wrapper is unknown.
+        ExperimentError: the format is ``json`` and the wrap is not ``chat``.
+        SchemaError: JSON answers cannot hold a class of the schema.
+        TemplateError: the chat wrapper is faulty.
     """
 
     def __init__(
@@ -111,15 +111,14 @@ class Renderer:
     def render(
         self, example: Example, english: str | None = None, shots: Sequence[Example] = ()
     ) -> Prompt:
-        """The prompt of one example; ``english`` is its translation, where the template needs it.
+        """The prompt of one example; ``english`` is its translation.
 
-        ``shots`` are shown with their annotations in this order, less those of classes that the
-        schema lacks.
+        ``shots`` are shown in this order, without annotations of classes that the schema lacks.
 
         Raises:
             TranslationError: the template uses English, and ``english`` is ``None``.
-            TemplateError: the template fails on this example, or shows no ``shots``; starts with
-                ``file:line``.
+            TemplateError: the template fails on this example, or it cannot show the ``shots``. The
+                message begins with ``file:line``.
         """
         if english is None and self.template.uses_english:
             raise TranslationError(
@@ -129,8 +128,8 @@ class Renderer:
             )
         if shots:
             self.template.check_shots()
-        known, as_json = self.schema.fields(), self.response_format is not None
-        shown = [answer_text.shot_variables(shot, known, as_json=as_json) for shot in shots]
-        text = self.template.prompt_text(self.schema.source, example.text, english, shown)
+        classes, as_json = self.schema.fields(), self.response_format is not None
+        variables = [answer_text.shot_variables(shot, classes, as_json=as_json) for shot in shots]
+        text = self.template.prompt_text(self.schema.source, example.text, english, variables)
         answers = self.template.answers
         return Prompt(example.id, text, answers, self.system, self.response_format)

@@ -1,4 +1,4 @@
-"""Template files: strategies, chat wrappers and translation prompts, read and checked.
+"""Template files of strategies, chat wrappers and prompts for translation, read and checked.
 
 A strategy is a Jinja file, ``prompts/<task>/<strategy>.j2``. It may use:
 
@@ -7,22 +7,21 @@ A strategy is a Jinja file, ``prompts/<task>/<strategy>.j2``. It may use:
 ``text``
     the text to annotate, a plain string
 ``eng_text``
-    its English translation, a plain string; a template that names it needs a translation
+    the English translation of the text, a plain string; a template that names it needs one
 ``shots``
-    the annotated examples to show, in their order; empty where the experiment asks for none. A
-    template that does not name it cannot show any. Each has ``text`` and ``gold``; where the
-    template names them, also ``eng_text``, its English, and ``eng_gold``, the annotations of
-    the English. Texts are plain strings. Annotations are lists as Python source, or as JSON with
-    ``format="json"``
+    the annotated examples to show, in their order, empty if the experiment has none. A template
+    that does not name it cannot show examples. Each has ``text`` and ``gold``, and if the template
+    names them also ``eng_text``, the English, and ``eng_gold``, the annotations of the English.
+    Texts are plain strings. Annotations are lists in Python, or in JSON with ``format="json"``
 ``assign(name, value)``
-    the statement ``name = "value"`` as black writes it, which no text can break out of
+    the statement ``name = "value"`` in black's format; no text can end the literal early
 ``literal(value)``
     the string literal alone
 
-Any other name is an error. A template declares the lists that the answer holds, in order, the
-scored one last: ``{% set answers = ["result", "final_result"] %}``. Any number of lists is
-possible. A template ends right after an equals sign. Lines that hold a Jinja tag or comment leave
-no text. A template is one file, so that the hash of its source stands for the whole prompt.
+Any other name is an error. A template declares the lists of an answer in order, the scored list
+last: ``{% set answers = ["result", "final_result"] %}``. Any number of lists is possible. A prompt
+ends right after an equals sign. Lines with a Jinja tag or comment leave no text. A template is one
+file, so that the hash of its source identifies the whole prompt.
 """
 
 from __future__ import annotations
@@ -37,10 +36,7 @@ from types import SimpleNamespace
 import jinja2
 from jinja2 import meta, nodes
 
-from harness.errors import (
-    TemplateError,
-    unknown_name_message,
-)
+from harness.errors import TemplateError, unknown_name_message
 from harness.prompting import lookup
 from harness.prompting.literals import assignment, literal
 
@@ -50,7 +46,7 @@ _SHOT_PARTS = ("text", "gold", "eng_text", "eng_gold")
 _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
-# A prompt is the same each time it is rendered: nothing random, and only the variables above.
+# Rendering is deterministic: no random filter, and no variables but those above.
 del _ENVIRONMENT.filters["random"]
 _ENVIRONMENT.globals.clear()
 _OTHER_FILES = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
@@ -58,11 +54,12 @@ _OTHER_FILES = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
 
 @dataclass(frozen=True)
 class Template:
-    """A strategy's template, or a chat wrapper's (which declares no answers).
+    """The template of a strategy, a chat wrapper or a prompt for translation.
 
-    ``answers`` names the lists that a reply holds, in order; ``uses_english`` says whether the
-    template needs a translation. ``shot_parts`` are those of ``text``, ``gold``, ``eng_text``
-    and ``eng_gold`` that it shows of an annotated example, none where it shows no examples.
+    ``answers`` are the names of the lists in a reply, in order; only strategies have any.
+    ``uses_english`` says whether the template needs a translation. ``shot_parts`` are those of
+    ``text``, ``gold``, ``eng_text`` and ``eng_gold`` that it shows of an annotated example; they
+    are empty if it shows no examples.
     """
 
     name: str
@@ -71,7 +68,7 @@ class Template:
     answers: tuple[str, ...]
     uses_english: bool
     shot_parts: tuple[str, ...]
-    _compiled: jinja2.Template = field(repr=False, compare=False)
+    _jinja_template: jinja2.Template = field(repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -79,7 +76,7 @@ class Template:
         return lookup.digest(self.source)
 
     def check_shots(self) -> None:
-        """Raises TemplateError where this template cannot show annotated examples."""
+        """Raises TemplateError if this template cannot show annotated examples."""
         if not self.shot_parts:
             raise TemplateError(
                 f"{self.path}:1: the template shows no examples: it does not name the variable "
@@ -93,11 +90,10 @@ class Template:
         english: str | None,
         shots: Sequence[SimpleNamespace] = (),
     ) -> str:
-        """The text of a prompt: a strategy's template with the values of one example.
+        """The text of a prompt: the template of a strategy with the values of one example.
 
         Raises:
-            TemplateError: the template fails on these values, or its text does not end where a
-                model has to go on.
+            TemplateError: the template fails on these values, or its text does not end in `` =``.
         """
         values = {
             "guidelines": guidelines,
@@ -110,32 +106,33 @@ class Template:
             values["eng_text"] = english
         prompt = self.fill(values)
         if not prompt.endswith(" ="):
-            last = self.source.rstrip().count("\n") + 1
+            line = self.source.rstrip().count("\n") + 1
             raise TemplateError(
-                f"{self.path}:{last}: the prompt has to end right after an equals sign. Let the "
+                f"{self.path}:{line}: the prompt has to end right after an equals sign. Let the "
                 f"last line be '{self.answers[0]} =', with nothing behind it."
             )
         return prompt
 
     @cached_property
     def leading(self) -> str | None:
-        """The name that the last line of a prompt assigns; ``None`` where it names an answer list.
+        """The name that the last line of a prompt assigns; ``None`` if it is an answer list.
 
-        A template may ask for a text before the lists, such as ``eng_text =``.
+        A template may request a text before the lists, such as ``eng_text =``.
         """
-        last = self.prompt_text("guidelines", _TRIAL, _TRIAL).rpartition("\n")[2]
-        name = last.removesuffix(" =").strip()
+        last_line = self.prompt_text("guidelines", _TRIAL, _TRIAL).rpartition("\n")[2]
+        name = last_line.removesuffix(" =").strip()
         return name if name.isidentifier() and name not in self.answers else None
 
     def fill(self, values: Mapping[str, object]) -> str:
         """The template's text with these values.
 
         Raises:
-            TemplateError: the template fails on these values; starts with ``file:line``.
+            TemplateError: the template fails on these values. The message begins with
+                ``file:line``.
         """
         try:
-            return self._compiled.render(values)
-        except Exception as problem:  # a template can run into any error of Python's
+            return self._jinja_template.render(values)
+        except Exception as problem:  # the code of a template can raise any exception
             line = _line_of(problem, self.path)
             raise TemplateError(
                 f"{self.path}:{line}: {problem}. Correct the template there."
@@ -147,10 +144,10 @@ def load_template(task: str, strategy: str | Path) -> Template:
 
     Raises:
         UnknownNameError: the task has no template of that name.
-        TemplateError: the file is no usable template; starts with ``file:line``.
+        TemplateError: the file is no usable template; the message begins with ``file:line``.
     """
     template = _compile(lookup.locate(f"{task} strategy", task, ".j2", strategy), _VARIABLES)
-    # Some errors show only in a rendering. A trial shows them before a run costs money.
+    # Some errors occur only in rendering. A trial shows them before a run costs money.
     shot = SimpleNamespace(text=_TRIAL, gold="[]", eng_text=_TRIAL, eng_gold="[]")
     for shots in [[], [shot]] if template.shot_parts else [[]]:
         template.prompt_text("guidelines", _TRIAL, _TRIAL, shots)
@@ -162,20 +159,20 @@ def load_chat_wrapper(name: str | Path) -> Template:
 
     Raises:
         UnknownNameError: there is no wrapper of that name.
-        TemplateError: the file is no usable wrapper; starts with ``file:line``.
+        TemplateError: the file is no usable wrapper; the message begins with ``file:line``.
     """
     path = lookup.locate("chat wrapper", "chat", ".j2", name)
     return _compile(path, ("answers", "leading"), lists=False)
 
 
 def load_translation_template(name: str | Path) -> Template:
-    """Read what a model is asked that translates: a name under ``prompts/translation/``, or a path.
+    """Read a prompt for translation: a name under ``prompts/translation/``, or a path.
 
-    It may use ``text`` and ``language``, the language's English name (empty where unknown).
+    It may use ``text`` and ``language``, the English name of the language (empty if unknown).
 
     Raises:
         UnknownNameError: there is no template of that name.
-        TemplateError: the file is no usable template; starts with ``file:line``.
+        TemplateError: the file is no usable template; the message begins with ``file:line``.
     """
     path = lookup.locate("translation template", "translation", ".j2", name)
     template = _compile(path, ("text", "language"), lists=False)
@@ -207,18 +204,20 @@ def _compile(path: Path, variables: tuple[str, ...], *, lists: bool = True) -> T
             f"{path}:{other.lineno}: a template is one file, for its hash has to stand for the "
             f"whole prompt. Copy in what it takes from elsewhere."
         )
-    used = meta.find_undeclared_variables(tree)
-    for name in sorted(used - set(variables)):
+    names = meta.find_undeclared_variables(tree)
+    for name in sorted(names - set(variables)):
         line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
         raise TemplateError(f"{path}:{line}: {unknown_name_message('variable', name, variables)}")
-    compiled = jinja2.Template.from_code(_ENVIRONMENT, code, {})
+    jinja_template = jinja2.Template.from_code(_ENVIRONMENT, code, {})
     answers = _answers(path, tree) if lists else ()
-    shown = _shot_parts(tree) if "shots" in used else ()
-    return Template(path.stem, path, source, answers, "eng_text" in used, shown, compiled)
+    shot_parts = _shot_parts(tree) if "shots" in names else ()
+    return Template(
+        path.stem, path, source, answers, "eng_text" in names, shot_parts, jinja_template
+    )
 
 
 def _shot_parts(tree: nodes.Template) -> tuple[str, ...]:
-    """What a template takes of its shots: ``shot.gold``, ``shot["gold"]``."""
+    """The parts of shots that a template uses: ``shot.gold`` or ``shot["gold"]``."""
     names = {node.attr for node in tree.find_all(nodes.Getattr)}
     names |= {n.arg.value for n in tree.find_all(nodes.Getitem) if isinstance(n.arg, nodes.Const)}
     return tuple(part for part in _SHOT_PARTS if part in names)
@@ -244,7 +243,7 @@ def _answers(path: Path, tree: nodes.Template) -> tuple[str, ...]:
 
 
 def _line_of(problem: BaseException, path: Path) -> int:
-    """The last line of the template that an error passed through."""
+    """The innermost line of the template in the traceback of an error, or 1."""
     line, trace = 1, problem.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):
