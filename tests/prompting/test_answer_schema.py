@@ -70,8 +70,8 @@ def test_the_whole_of_a_schema() -> None:
             "additionalProperties": False,
         },
     }
-    made = response_format(load_schema("demo"), ANSWERS, "eng_text")
-    assert json.dumps(made) == json.dumps(
+    parameter = response_format(load_schema("demo"), ANSWERS, "eng_text")
+    assert json.dumps(parameter) == json.dumps(
         {
             "type": "json_schema",
             "json_schema": {
@@ -94,9 +94,9 @@ def test_the_whole_of_a_schema() -> None:
 
 def test_every_shipped_schema_keeps_the_rules_of_strict_mode(mixed: Schema) -> None:
     for schema in [mixed, *map(load_schema, ("demo", "masakhaner2", "uner", "xsid"))]:
-        made = response_format(schema, ANSWERS)["json_schema"]["schema"]
-        jsonschema.Draft202012Validator.check_schema(made)
-        stack = [made]
+        json_schema = response_format(schema, ANSWERS)["json_schema"]["schema"]
+        jsonschema.Draft202012Validator.check_schema(json_schema)
+        stack = [json_schema]
         while stack:
             node = stack.pop()
             if node.get("type") == "object":
@@ -110,7 +110,7 @@ def test_every_shipped_schema_keeps_the_rules_of_strict_mode(mixed: Schema) -> N
 
 def test_classes_with_the_same_fields_share_an_object(mixed: Schema) -> None:
     objects = response_format(mixed, ("result",))["json_schema"]["schema"]["properties"]["result"]
-    names = [found["properties"]["type"]["enum"] for found in objects["items"]["anyOf"]]
+    names = [item["properties"]["type"]["enum"] for item in objects["items"]["anyOf"]]
     assert names == [["Person", "Location", "Organization"], ["BornIn"], ["Attack"]]
 
 
@@ -161,10 +161,10 @@ def test_optional_fields_are_as_others(tmp_path: Path, kind: str) -> None:
         f'A(Event):\n    """One."""\n\n    mention: str\n    subtype: {kind}\n'
         f"    x: Optional[List[str]]\n    y: list[str] | None",
     )
-    made = response_format(schema, ("result",))["json_schema"]["schema"]
-    found = made["properties"]["result"]["items"]["properties"]
-    assert found["subtype"] == {"type": "string"}
-    assert found["x"] == found["y"] == {"type": "array", "items": {"type": "string"}}
+    json_schema = response_format(schema, ("result",))["json_schema"]["schema"]
+    properties = json_schema["properties"]["result"]["items"]["properties"]
+    assert properties["subtype"] == {"type": "string"}
+    assert properties["x"] == properties["y"] == {"type": "array", "items": {"type": "string"}}
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_a_wrapper_of_ones_own_is_kept(tmp_path: Path) -> None:
     own = tmp_path / "own.j2"
     own.write_text("Keys: {{ leading }} {{ answers | join(' ') }}.")
     template, schema = load_template("ner", "self-translate"), load_schema("demo")
-    made = Renderer(template, schema, "chat", own, "json")
-    assert made.system == "Keys: eng_text result final_result."
+    renderer = Renderer(template, schema, "chat", own, "json")
+    assert renderer.system == "Keys: eng_text result final_result."
 
 
 def test_what_json_does_not_go_with() -> None:
@@ -227,21 +227,21 @@ def test_the_script_answers_the_same_in_both_formats(strategy: str) -> None:
     script = Script(ScriptedSettings())
     fields = load_schema("demo").fields()
     for example in DEMO:
-        read: list[dict[str, tuple[Annotation, ...]]] = []
+        stages: list[dict[str, tuple[Annotation, ...]]] = []
         for kind, reader in (("python", parse_reply), ("json", parse_json_reply)):
             prompt = render(example, strategy, schema="demo", wrap="chat", format=kind)
             body: dict[str, Any] = {"messages": [{"role": "user", "content": prompt.text}]}
             if prompt.response_format:
                 body["response_format"] = prompt.response_format
-            said = script.response(body)["choices"][0]["message"]["content"]
+            reply = script.response(body)["choices"][0]["message"]["content"]
             if prompt.response_format:
                 shape = prompt.response_format["json_schema"]["schema"]
-                jsonschema.validate(json.loads(said), shape)
-            prediction = reader(said, prompt.answers, fields=fields, finish_reason="stop")
+                jsonschema.validate(json.loads(reply), shape)
+            prediction = reader(reply, prompt.answers, fields=fields, finish_reason="stop")
             if kind == "json":
                 assert prediction.status is Status.OK
-            read.append(dict(prediction.stages))
-        assert read[0] == read[1]
+            stages.append(dict(prediction.stages))
+        assert stages[0] == stages[1]
 
 
 def test_the_scripted_server_answers_in_json(serve: Callable[..., Served]) -> None:
@@ -258,6 +258,6 @@ def test_the_scripted_server_answers_in_json(serve: Callable[..., Served]) -> No
         "response_format": prompt.response_format,
     }
     answer = httpx.post(f"{server.url}/chat/completions", json=body, timeout=30).json()
-    said = answer["choices"][0]["message"]["content"]
-    prediction = parse_json_reply(said, prompt.answers, fields=load_schema("demo").fields())
+    reply = answer["choices"][0]["message"]["content"]
+    prediction = parse_json_reply(reply, prompt.answers, fields=load_schema("demo").fields())
     assert prediction.status is Status.OK

@@ -61,9 +61,9 @@ def encodable(annotations: list[Annotation]) -> bool:
 @given(ANNOTATIONS.filter(encodable))
 @settings(max_examples=300)
 def test_what_is_written_reads_back(annotations: list[Annotation]) -> None:
-    read = parse_reply(f" {format_list(annotations)}", ["result"], fields=FIELDS)
-    assert list(read.stages["result"]) == annotations
-    assert (read.status, read.dropped) == ("ok", ())
+    prediction = parse_reply(f" {format_list(annotations)}", ["result"], fields=FIELDS)
+    assert list(prediction.stages["result"]) == annotations
+    assert (prediction.status, prediction.dropped) == ("ok", ())
 
 
 @pytest.mark.parametrize("length", [*range(52, 60), *range(68, 74), 90])

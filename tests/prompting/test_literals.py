@@ -65,14 +65,14 @@ def test_assignment_is_what_black_makes_of_the_repr(text: str, name: str) -> Non
 @given(text=TEXTS)
 @settings(max_examples=500)
 def test_literal_evaluates_to_the_text_on_one_line(text: str) -> None:
-    written = literal(text)
-    assert ast.literal_eval(written) == text
-    assert len(written.splitlines()) == 1
-    assert written.isprintable()
+    source = literal(text)
+    assert ast.literal_eval(source) == text
+    assert len(source.splitlines()) == 1
+    assert source.isprintable()
 
 
 @pytest.mark.parametrize(
-    ("text", "written"),
+    ("text", "source"),
     [
         ("", '""'),
         ("Kano", '"Kano"'),
@@ -87,8 +87,8 @@ def test_literal_evaluates_to_the_text_on_one_line(text: str) -> None:
         ("\ud800", '"\\ud800"'),
     ],
 )
-def test_literal_table(text: str, written: str) -> None:
-    assert literal(text) == written
+def test_literal_table(text: str, source: str) -> None:
+    assert literal(text) == source
 
 
 @pytest.mark.parametrize(

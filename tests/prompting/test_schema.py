@@ -180,11 +180,13 @@ def test_shipped_schemas_are_valid_python_as_black_formats_it(name: str) -> None
     schema = load_schema(name)
     assert schema.black_formatted() is True
     module = runpy.run_path(str(path))
-    for found in schema.classes:
-        read = tuple((f.name, f.type.__name__) for f in dataclasses.fields(module[found.name]))
-        assert read == found.fields == (("span", "str"),)
-        assert found.base == "Entity"
-        assert found.doc.endswith(".")
+    for schema_class in schema.classes:
+        fields = tuple(
+            (f.name, f.type.__name__) for f in dataclasses.fields(module[schema_class.name])
+        )
+        assert fields == schema_class.fields == (("span", "str"),)
+        assert schema_class.base == "Entity"
+        assert schema_class.doc.endswith(".")
 
 
 @pytest.mark.parametrize("name", ["masakhaner2", "uner", "xsid"])

@@ -160,24 +160,24 @@ def test_shots_stand_between_the_guidelines_and_the_question(strategy: str, sche
     if strategy == "direct":
         assert two == guidelines + NOTHING + SHOT[strategy] + question + GOLDEN[strategy]
     # What an example shows is what the question says, answered.
-    shown = SHOT[strategy].removeprefix("# This is a text with its annotations\n")
+    shot = SHOT[strategy].removeprefix("# This is a text with its annotations\n")
     comments = [line for line in GOLDEN[strategy].split("\n") if line.startswith("#")]
-    assert [line for line in shown.split("\n") if line.startswith("#")][: len(comments)] == comments
+    assert [line for line in shot.split("\n") if line.startswith("#")][: len(comments)] == comments
 
 
 def test_answers_in_json_are_shown_in_json(schema: Path) -> None:
     juma = annotated('"Juma" anaishi Kisumu.', "Juma lives there.", '"Juma"', "Kisumu", "anaishi")
-    template, found = load_template("ner", "transfusion"), load_schema(schema)
-    prompt = Renderer(template, found, "chat", format="json").render(sentence(), "x", [juma])
+    template, ner_schema = load_template("ner", "transfusion"), load_schema(schema)
+    prompt = Renderer(template, ner_schema, "chat", format="json").render(sentence(), "x", [juma])
     english = '[{"type": "Person", "span": "\\"Juma\\""}]'
     both = english.removesuffix("]") + ', {"type": "Location", "span": "Kisumu"}]'
     assert f"\nresult = {english}\n" in prompt.text
     assert f"\nfinal_result = {both}\n" in prompt.text
     # The objects are those of the answer.
     reply = f'{{"result": {english}, "final_result": {both}}}'
-    read = parse_json_reply(reply, template.answers, fields=found.fields())
-    assert read.status == "ok"
-    assert reply == write_json(read.stages)
+    prediction = parse_json_reply(reply, template.answers, fields=ner_schema.fields())
+    assert prediction.status == "ok"
+    assert reply == write_json(prediction.stages)
 
 
 @given(

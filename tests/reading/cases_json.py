@@ -8,9 +8,9 @@ from tests.helpers.reply_cases import KANO, Case, annotation, people
 _KANO = '{"type": "Person", "span": "Kano"}'
 _CUT = (("incomplete", '{"type": "Person", "span": "B'),)
 
-# One list asked for: ``final`` is what it holds, ``None`` where there is none.
+# One expected list. ``final`` has its annotations; ``None`` means that the list is missing.
 JSON_ONE = {
-    # What is asked for.
+    # The requested form.
     "canonical": Case(f'{{"result": [{_KANO}]}}', KANO),
     "no white space": Case('{"result":[{"type":"Person","span":"Kano"}]}', KANO),
     "white space": Case(f'\n{{ "result" : [\r\n\t{_KANO}\n] }} \n', KANO),
@@ -195,7 +195,7 @@ JSON_ONE = {
     "chatter": Case("There are none.", None, ("prose",), Status.UNPARSEABLE),
 }  # fmt: skip
 
-# Two lists asked for: ``result``, then ``final_result``, the scored one, as ``final``.
+# Two expected lists: ``result``, then the scored ``final_result`` as ``final``.
 JSON_TWO = {
     "canonical": Case(
         f'{{"result": [], "final_result": [{_KANO}]}}', KANO, result=()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.records import Status
 from tests.helpers.reply_cases import KANO, Case, annotation, people
 
-# One list asked for: ``final`` is what it holds, ``None`` where there is none.
+# One expected list. ``final`` has its annotations; ``None`` means that the list is missing.
 ONE_LIST = {
     # What Python reads as well.
     "canonical": Case(' [\n    Person(span="Kano"),\n]', KANO),

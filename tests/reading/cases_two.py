@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.records import Status
 from tests.helpers.reply_cases import KANO, LAGOS, Case, people
 
-# Two lists asked for.
+# Two expected lists.
 TWO_LISTS = {
     "canonical": Case(
         ' [\n    Person(span="Lagos"),\n]\n\n# The annotation instances\nfinal_result = [\n'

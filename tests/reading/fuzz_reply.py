@@ -43,7 +43,7 @@ def read(data: bytes) -> None:
 
 
 def main() -> None:
-    """Fuzz until told to stop; arguments are libFuzzer's."""
+    """Fuzz until a fault or an interrupt; the arguments are those of libFuzzer."""
 
     def one(data: bytes) -> None:
         try:

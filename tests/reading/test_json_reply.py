@@ -58,24 +58,24 @@ def answers_of(draw: st.DrawFn, texts: st.SearchStrategy[str] = surfaces) -> Sta
     """Any annotations under the test's classes."""
     stages: Stages = {}
     for name in ANSWERS:
-        found = []
+        annotations = []
         for kind in draw(st.lists(st.sampled_from([*FIELDS]), max_size=3)):
             values: dict[str, str | tuple[str, ...]] = {
                 field: draw(texts) if field in SCALARS else tuple(draw(st.lists(texts, max_size=3)))
                 for field in FIELDS[kind]
             }
-            found.append(Annotation(kind, values))
-        stages[name] = tuple(found)
+            annotations.append(Annotation(kind, values))
+        stages[name] = tuple(annotations)
     return stages
 
 
 @st.composite
 def replies(draw: st.DrawFn) -> tuple[Stages, str]:
-    """A reply as it was asked for, in one of the ways to write it, and what it says."""
+    """Annotations, and a reply that holds them in exactly the requested form."""
     stages = draw(answers_of())
     document = json.loads(write_json(stages, draw(st.just({}) | st.builds(_translated, surfaces))))
     for name in ANSWERS:
-        document[name] = [dict(draw(st.permutations([*found.items()]))) for found in document[name]]
+        document[name] = [dict(draw(st.permutations([*item.items()]))) for item in document[name]]
     return stages, json.dumps(
         document,
         ensure_ascii=draw(st.booleans()),
@@ -110,9 +110,9 @@ def test_a_cut_reply_gives_what_is_complete(
         assert stage == stages[name][: len(stage)]
     # Whatever closed before the cut was read.
     for name in ANSWERS:
-        written = reply.find(f'"{name}"')
-        closed = _complete(reply[:end], written)
-        assert len(prediction.stages.get(name, ())) >= closed
+        key = reply.find(f'"{name}"')
+        complete_count = _complete(reply[:end], key)
+        assert len(prediction.stages.get(name, ())) >= complete_count
     assert {item.reason for item in prediction.dropped} <= {"incomplete"}
 
 
@@ -126,10 +126,10 @@ def _complete(reply: str, key: int) -> int:
         while reply[start : start + 1].isspace() or reply[start : start + 1] == ",":
             start += 1
         try:
-            found, position = decoder.raw_decode(reply, start)
+            value, position = decoder.raw_decode(reply, start)
         except ValueError:
             return count
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             return count
         count, position = count + 1, position - 1
     return count
@@ -191,15 +191,15 @@ def test_damaged_replies_do_no_harm(
     prediction = parse_json_reply(reply, fields=FIELDS, finish_reason=finish)
     check_invariants(prediction)
     if prediction.status is Status.OK and not prediction.dropped:
-        read = json.loads(reply.strip("\ufeff\u200b\0 \n"))
+        document = json.loads(reply.strip("\ufeff\u200b\0 \n"))
         assert prediction.stages == {
-            name: tuple(_annotation(found) for found in read[name]) for name in ANSWERS
+            name: tuple(_annotation(item) for item in document[name]) for name in ANSWERS
         }
 
 
-def _annotation(found: dict[str, Any]) -> Annotation:
+def _annotation(item: dict[str, Any]) -> Annotation:
     values = {
-        field: tuple(value) if isinstance(value, list) else value for field, value in found.items()
+        field: tuple(value) if isinstance(value, list) else value for field, value in item.items()
     }
     return Annotation(values["type"], {field: values[field] for field in FIELDS[values["type"]]})
 
@@ -251,12 +251,12 @@ def test_hostile_replies_are_read(reply: str) -> None:
     )
 )
 def test_any_format_may_be_asked_for(schema: Any) -> None:
-    asked = {"type": "json_schema", "json_schema": {"schema": {"properties": schema}}}
-    as_json('[Person(span="Kano")]', asked)
+    response_format = {"type": "json_schema", "json_schema": {"schema": {"properties": schema}}}
+    as_json('[Person(span="Kano")]', response_format)
     item = {"properties": {"type": {"enum": [3, "Person"]}, "span": schema}}
     lists = {"result": {"type": "array", "items": item}}
-    asked = {"type": "json_schema", "json_schema": {"schema": {"properties": lists}}}
-    assert json.loads(as_json('[Person(span="Kano")]', asked)) == {
+    response_format = {"type": "json_schema", "json_schema": {"schema": {"properties": lists}}}
+    assert json.loads(as_json('[Person(span="Kano")]', response_format)) == {
         "result": [{"type": "Person", "span": "Kano"}]
     }
 
@@ -264,18 +264,18 @@ def test_any_format_may_be_asked_for(schema: Any) -> None:
 def test_a_reply_in_python_becomes_the_answer_asked_for() -> None:
     item = {"type": {"type": "string", "enum": ["Person"]}, "span": {"type": "string"}}
     lists = {"type": "array", "items": {"type": "object", "properties": item}}
-    asked = {
+    response_format = {
         "type": "json_schema",
         "json_schema": {
             "schema": {"properties": {"eng_text": {"type": "string"}, "final_result": lists}}
         },
     }
     reply = ' "On \\"it\\"."\n\nfinal_result = [\n    Person(span="Kano"),\n]\n'
-    assert as_json(reply, asked) == (
+    assert as_json(reply, response_format) == (
         '{"eng_text": "On \\"it\\".", "final_result": [{"type": "Person", "span": "Kano"}]}'
     )
-    assert as_json("I cannot.", asked) == "I cannot."
+    assert as_json("I cannot.", response_format) == "I cannot."
     for other in ({}, {"type": "text"}, {"json_schema": 3}, {"json_schema": {"schema": []}}):
         assert as_json(reply, other) == reply
-    read = parse_json_reply(as_json(reply, asked), ("final_result",))
-    assert read.stages["final_result"] == KANO
+    prediction = parse_json_reply(as_json(reply, response_format), ("final_result",))
+    assert prediction.stages["final_result"] == KANO

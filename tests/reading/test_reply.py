@@ -46,8 +46,8 @@ def test_reads(answers: tuple[str, ...], case: Case) -> None:
 def test_every_rule_is_shown_and_explained() -> None:
     as_python = [case for _, case in CASES.values()]
     as_json = [*JSON_ONE.values(), *JSON_TWO.values()]
-    shown = {rule for case in as_python + as_json for rule in case.repairs}
-    assert shown == set(REPAIRS)
+    rules = {rule for case in as_python + as_json for rule in case.repairs}
+    assert rules == set(REPAIRS)
     assert all(explanation and "\n" not in explanation for explanation in REPAIRS.values())
 
 

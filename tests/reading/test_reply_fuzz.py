@@ -18,7 +18,7 @@ from tests.helpers.reply_oracle import ANSWERS, FIELDS, SCALARS, Stages, canonic
 FINISH = st.sampled_from([None, "stop", "length", "content_filter"])
 bounded = settings(max_examples=250, derandomize=True)
 
-# What surfaces are made of, with plenty of what could be taken for code.
+# Pieces of surfaces. Many of them look like code.
 PIECES = [
     *(
         "Kano",
@@ -41,7 +41,7 @@ PIECES = [
     *("é", "e\u0301", "漢字", "\u200b", "\u00ad", "😀", "“", "’", "/", "3", "None", "```", '"""'),
     *("result = [", 'Person(span="'),
 ]
-# What else a reply may be damaged with.
+# Other pieces that damage a reply.
 DAMAGE = [
     *("", "result", "final_result", "\n\n", '",', '"),', "Person(", "[", "]", "text = ", "u'"),
     *("class A(B):", "<think>", "</think>", "\0", "\ud800", "\\x", '{"type": ', "// "),
@@ -49,7 +49,7 @@ DAMAGE = [
 surfaces = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(
     st.characters(exclude_categories=("Cs",)), max_size=20
 )
-# No quotes and no brackets: in a string that is cut they can be taken for code.
+# No quotes and no brackets: in a string that is cut, they look like code.
 harmless = st.text(st.sampled_from("aé漢 \\\n\t#=,:/.`{}\u200b😀\0"), max_size=8)
 
 
@@ -71,7 +71,7 @@ def annotations(
     """An annotation and one way to write it."""
     kind = draw(st.sampled_from([*FIELDS, "Person", "Person", "Location"]))
     values: dict[str, str | tuple[str, ...]] = {}
-    written = []
+    arguments = []
     positional = draw(st.integers(0, len(FIELDS[kind])))
     space = draw(st.sampled_from(["", " ", "\n        ", '  # it\'s (a) "b"\n']))
     for index, field in enumerate(FIELDS[kind]):
@@ -82,9 +82,9 @@ def annotations(
         else:
             values[field] = fillers = tuple(draw(st.lists(texts, max_size=3)))
             source = "[" + ", ".join(quoted(filler, style) for filler in fillers) + "]"
-        written.append(source if index < positional else f"{field}={source}")
+        arguments.append(source if index < positional else f"{field}={source}")
     comma = draw(st.sampled_from(["", ","]))
-    body = f",{space or ' '}".join(f"{space}{argument}" for argument in written)
+    body = f",{space or ' '}".join(f"{space}{argument}" for argument in arguments)
     return Annotation(kind, values), f"{kind}({body}{space}{comma}{space})"
 
 
@@ -92,7 +92,7 @@ def annotations(
 def replies(
     draw: st.DrawFn, texts: st.SearchStrategy[str] = surfaces, styles: int = 3
 ) -> tuple[Stages, str]:
-    """A reply of the canonical form, and what it says."""
+    """Annotations, and a reply in the canonical form that holds them."""
     stages: Stages = {}
     reply = ""
     for name in ANSWERS:
@@ -103,7 +103,7 @@ def replies(
             reply += f"{name} ="
         reply += draw(st.sampled_from([" ", "", "  "]))
         separator = draw(st.sampled_from([",\n    ", ", ", ","]))
-        reply += "[" + separator.join(written for _, written in drawn)
+        reply += "[" + separator.join(source for _, source in drawn)
         reply += draw(st.sampled_from(["", ","])) if drawn else ""
         reply += draw(st.sampled_from(["]", "\n]", "]  # end"]))
     assume("# end;" not in reply)
@@ -189,10 +189,10 @@ plain = st.text(
     st.sampled_from("\"'"),
 )
 def test_quotes_that_nobody_escaped(spans: list[list[str]], quote: str) -> None:
-    written = [quote.join(pieces) for pieces in spans]
-    lines = "".join(f"    Person(span={quote}{span}{quote}),\n" for span in written)
+    texts = [quote.join(pieces) for pieces in spans]
+    lines = "".join(f"    Person(span={quote}{span}{quote}),\n" for span in texts)
     prediction = parse_reply(f" [\n{lines}]", ("result",), fields=FIELDS)
-    assert [annotation.span for annotation in prediction.stages["result"]] == written
+    assert [annotation.span for annotation in prediction.stages["result"]] == texts
     assert set(prediction.repairs) <= {"unescaped_quote"}
 
 
