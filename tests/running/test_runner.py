@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +15,7 @@ from harness.experiment import parse_experiment
 from harness.running.planning import make_plan
 from harness.running.prepare import prepare
 from harness.store import Store
-from tests.conftest import Ran, Served
-
-Harness = Callable[..., Ran]
-Serve = Callable[..., Served]
+from tests.helpers.small_runs import Harness, Serve, hosted_experiment, lines
 
 
 def own(tmp_path: Path, sentences: list[dict[str, Any]], **system: Any) -> dict[str, Any]:
@@ -51,11 +42,6 @@ def sentence(text: str, **more: Any) -> dict[str, Any]:
     return {"text": text, "entities": [{"label": "LOC", "span": text.split()[-1]}], **more}
 
 
-def lines(folder: Path) -> list[dict[str, Any]]:
-    text = (folder / "predictions.jsonl").read_text("utf-8")
-    return [json.loads(line) for line in text.split("\n") if line]
-
-
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, with a store of its own."""
@@ -79,7 +65,12 @@ def test_a_second_system_asks_what_the_first_ones_dead_server_did_not(
     fresh: Path, serve: Serve
 ) -> None:
     served = serve()
-    hosted = {"backend": "openai", "provider": "lab", "max_attempts": 8, "backoff_s": 0.0}
+    hosted = {
+        "backend": "openai",
+        "provider": "lab",
+        "max_attempts": 8,
+        "backoff_s": 0.0,
+    }
     dead = {"name": "dead", "base_url": "http://127.0.0.1:9/v1"}
     tables = own(fresh, [sentence("Yuko Kano")], **hosted, **dead)
     tables["systems"].append(
@@ -213,7 +204,7 @@ def test_a_store_that_cannot_be_written_is_found_out_before_anything_is_paid(
     harness: Harness, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve()
-    file = hosted(tmp_path, served.url, 3)
+    file = hosted_experiment(tmp_path, served.url, 3)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file" / "answers.sqlite"))
     ran = harness("run", file)
@@ -277,99 +268,6 @@ def test_wrong_arguments(fresh: Path) -> None:
         run(experiment, offline=True, refresh=True)
 
 
-def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "HARNESS_CACHE": str(tmp_path / "store" / "answers.sqlite")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until(served: Served, what: str, at_least: int) -> None:
-    deadline = time.monotonic() + 120
-    while served.stats()[what] < at_least:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def hosted(tmp_path: Path, url: str, limit: int) -> Path:
-    file = tmp_path / "x.toml"
-    file.write_text(
-        f'datasets = [{{ name = "demo", languages = ["swa"], limit = {limit} }}]\n'
-        'systems = [{ name = "A", backend = "openai", model = "capitals", strategy = "direct", '
-        f'base_url = "{url}", concurrency = 2 }}]\n'
-    )
-    return file
-
-
-def test_an_interrupt_does_not_wait_for_sleeping_retries(
-    harness: Harness, serve: Serve, tmp_path: Path
-) -> None:
-    served = serve(error_429=1.0, retry_after_s=300)
-    process = start(tmp_path, "run", str(hosted(tmp_path, served.url, 5)))
-    wait_until(served, "requests", 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert {row["status"] for row in lines(tmp_path / "x")} == {"unsent"}
-
-
-def test_an_interrupted_refresh_goes_on(harness: Harness, serve: Serve, tmp_path: Path) -> None:
-    served = serve(latency_s=0.1)
-    file = hosted(tmp_path, served.url, 30)
-    assert harness("run", file).code == 0
-    process = start(tmp_path, "run", str(file), "--refresh")
-    wait_until(served, "answered", 32)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "not asked again" in out
-    assert harness("run", file, "--refresh").code == 0
-    # Every sentence twice, not one of them three times.
-    assert served.stats()["answered"] == 60
-    assert harness("run", file, "--refresh").code == 0
-    assert served.stats()["answered"] == 90
-
-
-def test_a_refresh_asks_anew_where_the_clock_was_set_back(
-    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "x.toml").write_text(
-        'datasets = [{ name = "demo", languages = ["swa"], limit = 5 }]\n'
-        'systems = [{ name = "A", backend = "scripted", strategy = "direct", truncate = 1.0 }]\n'
-    )
-    now = time.time_ns
-    with monkeypatch.context() as tomorrow:
-        tomorrow.setattr(time, "time_ns", lambda: now() + 86_400 * 10**9)
-        assert "5 requests answered" in harness("run", "x.toml").out
-    assert "5 requests answered" in harness("run", "x.toml", "--refresh").out
-    assert "5 requests answered" in harness("run", "x.toml", "--retry", "truncated").out
-    assert "0 requests answered" in harness("run", "x.toml").out
-    with Store() as store:
-        assert store.rows("SELECT count(*) FROM answers") == [(15,)]
-
-
-def test_output_in_an_encoding_without_delta(harness: Harness, tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text(
-        'datasets = [{ name = "demo", languages = ["yor"], limit = 2 }]\n'
-        'systems = [{ name = "A", backend = "scripted", strategy = "direct" }, '
-        '{ name = "B", backend = "scripted", strategy = "transfusion" }]\n'
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "run", "x.toml"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert b"Results: x" in done.stdout
-
-
 def test_results_folder_of_an_unnamed_experiment(fresh: Path) -> None:
     result = run(parse_experiment(own(fresh, [sentence("Yuko Kano")])))
     assert result.folder.path == Path("runs/experiment")
@@ -397,7 +295,7 @@ def test_answers_wait_for_a_disk_that_is_full_for_a_while(
     harness: Harness, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve(latency_s=0.5)
-    file = hosted(tmp_path, served.url, 20)
+    file = hosted_experiment(tmp_path, served.url, 20)
     put_many, failed = Store.put_many, 0
 
     def full_at_first(store: Store, entries: Any, **more: Any) -> int:

@@ -7,8 +7,8 @@ import json
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import EndpointError, UsageError
-from harness.models import open_backend, settings_for
-from harness.models.hosted.client import OpenAIBackend
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.transport import Transport, _encode, find_proxy, open_sdk_client
-from harness.records import Answer, Failure, Prompt, Request
+from harness.records import Answer
 from tests.helpers.loopback_server import Handler, completion, handled_by
+from tests.helpers.transport_calls import (
+    KEY,
+    drain_calls,
+    make_backend,
+    make_settings,
+)
 
-KEY = "sk-proj-Zq3x-very_secret-0123456789"
 _CHAT = {
     "model": "gpt/4o é",
     "messages": [{"role": "user", "content": 'a "b" \\n\n\u200b😀\u2028</'}],
@@ -35,29 +38,6 @@ _CHAT = {
     "extra": {"nested": [None, True, 1e-7]},
 }
 _COMPLETION = {"model": "m", "prompt": "text", "max_tokens": 512}
-
-
-def _settings(url: str, **values: Any) -> OpenAISettings:
-    settings = settings_for("openai", {"model": "m", "base_url": url} | values)
-    assert isinstance(settings, OpenAISettings)
-    return settings
-
-
-def _backend(url: str, peers: tuple[OpenAIBackend, ...] = (), **values: Any) -> OpenAIBackend:
-    more = {"backoff_s": 0.001, "max_attempts": 8} | values
-    backend = open_backend(_settings(url, **more), peers=peers)
-    assert isinstance(backend, OpenAIBackend)
-    return backend
-
-
-def _requests(backend: OpenAIBackend, count: int) -> Iterator[tuple[int, Request]]:
-    for number in range(count):
-        yield number, backend.request(Prompt("e", f"text {number}", ("result",), ""))
-
-
-async def _drain(backend: OpenAIBackend, count: int = 1) -> list[Answer | Failure]:
-    async with aclosing(backend.answers(_requests(backend, count))) as answers:
-        return [outcome async for _, outcome in answers]
 
 
 # The same requests as the SDK's
@@ -110,7 +90,7 @@ def test_requests_are_those_of_the_sdk(
 
     async def main() -> None:
         async with handled_by(handler) as url:
-            settings = _settings(url, **values)
+            settings = make_settings(url, **values)
             await _through_sdk(settings, body)
             transport = Transport(open_sdk_client(settings))
             path = "/chat/completions" if "messages" in body else "/completions"
@@ -180,8 +160,8 @@ def test_a_proxy_that_cannot_be_used_is_named_before_anything_is_sent(
     variable: str, proxy: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, proxy)
-    backend = _backend("https://api.lab/v1")
-    for ask in (backend.check, lambda: asyncio.run(_drain(backend))):
+    backend = make_backend("https://api.lab/v1")
+    for ask in (backend.check, lambda: asyncio.run(drain_calls(backend))):
         with pytest.raises(UsageError) as error:
             ask()
         message = str(error.value)
@@ -203,8 +183,8 @@ def test_a_proxy_carries_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
         async with handled_by(handler) as url:
             host = url.removeprefix("http://").removesuffix("/v1")
             monkeypatch.setenv("HTTP_PROXY", f"http://me:proxy-secret@{host}")
-            backend = _backend("http://nowhere.invalid/v1")
-            assert isinstance((await _drain(backend))[0], Answer)
+            backend = make_backend("http://nowhere.invalid/v1")
+            assert isinstance((await drain_calls(backend))[0], Answer)
             await backend.aclose()
 
     asyncio.run(main())
@@ -246,173 +226,17 @@ async def test_certificates_are_checked(certificate: Path, monkeypatch: pytest.M
         return web.json_response(completion())
 
     async with _secure(handler, certificate) as url:
-        stranger = _backend(url)
+        stranger = make_backend(url)
         with pytest.raises(EndpointError, match=r"(?i)certificate"):
-            await _drain(stranger)
+            await drain_calls(stranger)
         await stranger.aclose()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        trusted = _backend(url)
-        assert isinstance((await _drain(trusted))[0], Answer)
+        trusted = make_backend(url)
+        assert isinstance((await drain_calls(trusted))[0], Answer)
         await trusted.aclose()
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_does_not_take_the_key_elsewhere(
-    status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    paths: list[str] = []
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        paths.append(request.path)
-        return web.Response(status=status, headers={"Location": "http://127.0.0.1:1/v1/new"})
-
-    async def main() -> None:
-        async with handled_by(handler) as url:
-            backend = _backend(url)
-            with pytest.raises(EndpointError, match=f"HTTP {status}: moved to http://127.0.0.1:1"):
-                await _drain(backend)
-            await backend.aclose()
-
-    asyncio.run(main())
-    assert paths == ["/v1/chat/completions"]
 
 
 # Responses
 
 
-@pytest.mark.parametrize("status", [200, 400])
-def test_compressed_responses_are_read(status: int) -> None:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        body: Any = completion(" [é]\n") if status == 200 else {"error": {"message": "no [é]"}}
-        response = web.json_response(body, status=status)
-        response.enable_compression()
-        return response
-
-    async def main() -> list[Answer | Failure]:
-        async with handled_by(handler) as url:
-            backend = _backend(url)
-            outcomes = await _drain(backend)
-            await backend.aclose()
-            return outcomes
-
-    (outcome,) = asyncio.run(main())
-    if isinstance(outcome, Answer):
-        assert json.loads(outcome.response) == completion(" [é]\n")
-    else:
-        assert outcome == Failure("HTTP 400: no [é]", 400)
-
-
-def test_an_endless_response_is_not_read_to_its_end() -> None:
-    written = 0
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        nonlocal written
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-        with suppress(ConnectionError):
-            for _ in range(100):
-                await response.write(b" " * 2**20)
-                written += 1
-        return response
-
-    async def main() -> list[Answer | Failure]:
-        async with handled_by(handler) as url:
-            backend = _backend(url)
-            outcomes = await _drain(backend)
-            await backend.aclose()
-            return outcomes
-
-    (failure,) = asyncio.run(main())
-    assert isinstance(failure, Failure)
-    assert "more than 32 MB" in failure.message
-    assert failure.attempts == 1
-    assert 32 <= written < 64
-
-
 # One line for all systems of an endpoint and key
-
-
-def test_systems_with_one_server_and_key_share_a_connection() -> None:
-    first = _backend("http://h/v1", concurrency=3)
-    same = _backend("http://H:80/v1/", (first,), model="other", provider="lab", temperature=1.0)
-    assert same.connection is first.connection
-    for other in (
-        _backend("http://h/v2", (first,)),
-        _backend("http://h/v1", (first,), api_key_env="ANOTHER"),
-        _backend("http://h/v1", (first,), provider="azure", api_version="1"),
-    ):
-        assert other.connection is not first.connection
-    scripted = open_backend(settings_for("scripted", {}))
-    backend = open_backend(_settings("http://h/v1"), peers=[scripted, first])
-    assert isinstance(backend, OpenAIBackend)
-    assert backend.connection is first.connection
-
-
-def test_a_connection_outlives_an_event_loop() -> None:
-    clients: list[set[Any]] = []
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        clients[-1].add(request.transport.get_extra_info("peername"))
-        return web.json_response(completion())
-
-    async def main(url: str, *backends: OpenAIBackend) -> None:
-        clients.append(set())
-        for backend in backends:
-            outcomes = await _drain(backend, 5)
-            assert all(isinstance(outcome, Answer) for outcome in outcomes)
-        for backend in backends:
-            await backend.aclose()
-
-    async def serving() -> None:
-        async with handled_by(handler) as url:
-            first = _backend(url, concurrency=1)
-            second = _backend(url, (first,), concurrency=1, model="other")
-            for _ in range(2):
-                await asyncio.to_thread(asyncio.run, main(url, first, second))
-
-    asyncio.run(serving())
-    # One connection for both systems in each loop.
-    assert [len(seen) for seen in clients] == [1, 1]
-
-
-def test_closing_one_system_leaves_the_connections_to_its_peer() -> None:
-    clients: set[Any] = set()
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        clients.add(request.transport.get_extra_info("peername"))
-        return web.json_response(completion())
-
-    async def main() -> None:
-        async with handled_by(handler) as url:
-            first = _backend(url, concurrency=1)
-            second = _backend(url, (first,), concurrency=1)
-            await _drain(first)
-            await _drain(second)
-            await first.aclose()
-            await _drain(second)
-            await second.aclose()
-
-    asyncio.run(main())
-    assert len(clients) == 1
-
-
-def test_nothing_that_is_shown_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        return web.json_response(completion())
-
-    async def main() -> str:
-        async with handled_by(handler) as url:
-            backend = _backend(url)
-            await _drain(backend)
-            transport = backend.connection.open(backend)
-            shown = repr(backend) + repr(backend.connection) + repr(transport)
-            shown += "".join(map(repr, vars(transport).values()))
-            await backend.aclose()
-            return shown
-
-    assert "Zq3x" not in asyncio.run(main())
