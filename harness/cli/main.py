@@ -36,7 +36,9 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of local corpora (default: $HARNESS_DATA)."),
 ]
-Rule = Annotated[str, typer.Option("--rule", help="Matching rule: gollie, strict or published.")]
+Rule = Annotated[
+    str, typer.Option("--rule", help="Matching rule: gollie, strict, … An unknown name lists all.")
+]
 Dollars = Annotated[
     str | None,
     typer.Option(
