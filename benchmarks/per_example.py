@@ -19,7 +19,7 @@ from harness.prompting.rendering import Renderer
 from harness.prompting.schema import load_schema
 from harness.prompting.templates import load_template
 from harness.records import Answer
-from harness.results.lines import prediction_fields
+from harness.results.lines import stage_rows
 from harness.scoring import count, examples_hash, resample
 from harness.serving.script import Script, ScriptedSettings
 from harness.store import request_key
@@ -61,7 +61,7 @@ def main() -> None:
         "key": lambda: [request_key(r) for r in requests],
         "reply": lambda: [backend.reply(a, cached=True) for a in answers],
         "parse": lambda: [parse_reply(r.text, fields=fields) for r in replies],
-        "to JSON": lambda: [json.dumps(prediction_fields(p)) for p in read],
+        "to JSON": lambda: [json.dumps(stage_rows(p)) for p in read],
         "count, gollie": lambda: [
             count(e.text, e.gold, s, "gollie") for e, s in zip(examples, stage, strict=True)
         ],

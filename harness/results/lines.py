@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.money import dollars, nano_dollars
-from harness.records import Annotation, Dropped, Example, Prediction, Reply, Status, Usage
+from harness.records import Annotation, Dropped, Example, Prediction, Status, Usage
 
 #: An annotation as it stands in a line: ``type``, its fields, and ``offsets`` where it has them.
 AnnotationRow = Mapping[str, Any]
@@ -67,10 +67,7 @@ class Line:
             "language": self.language,
             "example_id": self.example_id,
             "system": self.system,
-        }
-        if self.repeat is not None:
-            row["repeat"] = self.repeat
-        row |= {
+            **({} if self.repeat is None else {"repeat": self.repeat}),
             "status": str(self.status),
             "stages": self.stages,
             "repairs": self.repairs,
@@ -142,29 +139,11 @@ class TranslationNote:
     flags: Sequence[str] = ()
 
 
-def reply_fields(reply: Reply) -> dict[str, Any]:
-    """The fields of a :class:`Line` that come from a reply."""
+def stage_rows(prediction: Prediction) -> dict[str, list[dict[str, Any]]]:
+    """The stages of a prediction as they stand in a line."""
     return {
-        "finish_reason": reply.finish_reason,
-        "reply": reply.text,
-        "usage": reply.usage,
-        "cost": reply.cost,
-        "latency_s": reply.latency_s,
-        "cached": reply.cached,
-        "served_by": reply.served_by,
-    }
-
-
-def prediction_fields(prediction: Prediction) -> dict[str, Any]:
-    """The fields of a :class:`Line` that come from reading the reply."""
-    return {
-        "status": prediction.status,
-        "stages": {
-            stage: [annotation_json(a) for a in annotations]
-            for stage, annotations in prediction.stages.items()
-        },
-        "repairs": prediction.repairs,
-        "dropped": prediction.dropped,
+        stage: [annotation_json(a) for a in annotations]
+        for stage, annotations in prediction.stages.items()
     }
 
 

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.reading.readers import REPLY_READERS
 from harness.records import Annotation, Dropped, Example, Status
 from harness.results.folder import RunFolder
-from harness.results.lines import Line, annotation_json, json_line, prediction_fields
+from harness.results.lines import Line, annotation_json, json_line, stage_rows
 from harness.results.manifest import Manifest, SystemEntry
 from harness.results.tally import Tally
 from harness.scoring import Row, as_written, count, micro, vote
@@ -278,6 +278,12 @@ def reread(folder: RunFolder) -> None:
             finish_reason=line.finish_reason,
             example_id=line.example_id,
         )
-        return replace(line, **prediction_fields(prediction))
+        return replace(
+            line,
+            status=prediction.status,
+            stages=stage_rows(prediction),
+            repairs=prediction.repairs,
+            dropped=prediction.dropped,
+        )
 
     folder.write_predictions(folder.lines("predictions.jsonl", read_again))

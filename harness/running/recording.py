@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.data.block import Block
 from harness.errors import HarnessError
 from harness.experiment import Experiment
 from harness.money import add_costs
-from harness.records import Answer, Failure, Status
+from harness.records import Answer, Failure, Prediction, Reply, Status
 from harness.results.folder import RunFolder
-from harness.results.lines import Line, TranslationNote, prediction_fields, reply_fields
+from harness.results.lines import Line, TranslationNote, stage_rows
 from harness.results.manifest import (
     BlockEntry,
     Manifest,
@@ -129,25 +128,46 @@ def _answered_line(
         result.stored = add_costs(result.stored, answer.cost)
     result.stale += plan.since is not None and key in plan.pending and not outcomes.has_answer(key)
     reply = plan.backend.reply(answer, cached=cached)
-    prediction = plan.read(cell, index, reply)
-    return _line(plan, cell, index, **prediction_fields(prediction), **reply_fields(reply))
+    return _line(plan, cell, index, prediction=plan.read(cell, index, reply), reply=reply)
 
 
-def _line(plan: SystemPlan, cell: Cell, index: int, **fields: Any) -> Line:
-    """A line of an example; ``fields`` are those of its outcome."""
+def _line(
+    plan: SystemPlan,
+    cell: Cell,
+    index: int,
+    *,
+    status: Status = Status.UNSENT,
+    prediction: Prediction | None = None,
+    reply: Reply | None = None,
+    error: str | None = None,
+) -> Line:
+    """The line of an example: its prediction and reply, or the ``status`` of one without."""
     example, translation = cell.block.examples[index], cell.translations[index]
+    note = None
     if translation is not None:
-        fields["english"] = translation.text
-        fields["translation"] = TranslationNote(translation.source, translation.flags)
+        note = TranslationNote(translation.source, translation.flags)
     return Line(
         dataset=example.dataset,
         language=example.language,
         example_id=example.id,
         system=plan.system.name,
         repeat=cell.repeat if plan.system.repeats > 1 else None,
+        status=status if prediction is None else prediction.status,
+        stages={} if prediction is None else stage_rows(prediction),
+        repairs=() if prediction is None else prediction.repairs,
+        dropped=() if prediction is None else prediction.dropped,
         prompt_sha256=cell.prompt_hashes[index],
         key=cell.keys[index],
-        **{"stages": {}, **fields},
+        finish_reason=None if reply is None else reply.finish_reason,
+        reply=None if reply is None else reply.text,
+        usage=None if reply is None else reply.usage,
+        cost=None if reply is None else reply.cost,
+        latency_s=None if reply is None else reply.latency_s,
+        cached=reply is not None and reply.cached,
+        served_by=None if reply is None else reply.served_by,
+        error=error,
+        english=None if translation is None else translation.text,
+        translation=note,
     )
 
 

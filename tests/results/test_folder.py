@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import RunFolderError
 from harness.records import Annotation, Dropped, Example, Prediction, Reply, Status, Usage
 from harness.results.folder import RunFolder
-from harness.results.lines import Line, TranslationNote, prediction_fields, reply_fields
+from harness.results.lines import Line, TranslationNote, stage_rows
 
 # Any code point, lone surrogates and line separators included.
 TEXT = st.text(st.characters(), max_size=20)
@@ -78,8 +78,17 @@ def _line(prediction: Prediction) -> Line:
         system="A",
         key="0" * 64,
         translation=TranslationNote("file", ("empty",)),
-        **prediction_fields(prediction),
-        **reply_fields(reply),
+        status=prediction.status,
+        stages=stage_rows(prediction),
+        repairs=prediction.repairs,
+        dropped=prediction.dropped,
+        finish_reason=reply.finish_reason,
+        reply=reply.text,
+        usage=reply.usage,
+        cost=reply.cost,
+        latency_s=reply.latency_s,
+        cached=reply.cached,
+        served_by=reply.served_by,
     )
 
 
