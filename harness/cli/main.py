@@ -36,7 +36,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of local corpora (default: $HARNESS_DATA)."),
 ]
-Rule = Annotated[
+RuleOption = Annotated[
     str, typer.Option("--rule", help="Matching rule: gollie, strict, … An unknown name lists all.")
 ]
 Dollars = Annotated[
@@ -46,7 +46,7 @@ Dollars = Annotated[
     ),
 ]
 File = Annotated[Path, typer.Argument(help="Experiment file, runs/NAME.toml.")]
-Limit = Annotated[
+LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most this many examples per language.")
 ]
 
@@ -110,12 +110,12 @@ def run(
         bool,
         typer.Option("--unpriced", help="With --budget: also ask models whose price is unknown."),
     ] = False,
-    limit: Limit = None,
+    limit: LimitOption = None,
     data_dir: DataDir = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Results folder (default: beside FILE).")
     ] = None,
-    rule: Rule = "gollie",
+    rule: RuleOption = "gollie",
 ) -> None:
     """Ask every system for the answers that are not stored yet, and print the scored table."""
     from harness.experiment import load_experiment
@@ -187,7 +187,7 @@ def preview(
         str | None, typer.Option("--language", help="Take the example from this language.")
     ] = None,
     budget: Dollars = None,
-    limit: Limit = None,
+    limit: LimitOption = None,
     data_dir: DataDir = None,
 ) -> None:
     """Show each system's exact prompt, its tokens and price, and what is cached; send nothing."""
@@ -208,7 +208,7 @@ def preview(
 @app.command()
 def score(
     folder: Annotated[Path | None, typer.Argument(help="Results folder, runs/NAME.")] = None,
-    rule: Rule = "gollie",
+    rule: RuleOption = "gollie",
     tags: Annotated[
         Path | None,
         typer.Option("--tags", help="Score a file with lines `token gold predicted` instead."),
@@ -230,7 +230,7 @@ def score(
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Results folders.")],
-    rule: Rule = "gollie",
+    rule: RuleOption = "gollie",
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="The system that the others are compared with.")
     ] = None,
@@ -267,7 +267,7 @@ def compare(
 def show(
     folder: Annotated[Path, typer.Argument(help="Results folder, runs/NAME.")],
     example: Annotated[str, typer.Argument(help="Example id, or dataset/language/id.")],
-    rule: Rule = "gollie",
+    rule: RuleOption = "gollie",
 ) -> None:
     """Show one sentence through every stage, with its spans marked."""
     from harness.report.show import show as show_example

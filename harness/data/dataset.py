@@ -131,7 +131,7 @@ class Dataset:
         split: str = "test",
         *,
         data_dir: Path | str | None = None,
-        progress: download.Progress | None = None,
+        progress: download.DownloadProgress | None = None,
     ) -> Path:
         """The file of a language and split, downloaded if need be (:mod:`harness.data.download`).
 
@@ -174,7 +174,7 @@ class Dataset:
         split: str = "test",
         *,
         data_dir: Path | str | None = None,
-        progress: download.Progress | None = None,
+        progress: download.DownloadProgress | None = None,
     ) -> CorpusFile:
         """The content of the whole file that has a language and split.
 

@@ -23,7 +23,7 @@ RAW_URL = "https://raw.githubusercontent.com"
 _TIMEOUT_S = 20.0
 
 #: Called as ``progress(path in the repository, bytes so far, bytes in all)``.
-Progress = Callable[[str, int, int], None]
+DownloadProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def locate_or_fetch(
     pinned: PinnedFile,
     relative: str,
     data_dir: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> Path:
     """The path of a pinned file, downloaded into the cache if there is no copy yet.
 
@@ -122,7 +122,7 @@ def locate_or_fetch(
     return copy.path
 
 
-def fetch(pinned: PinnedFile, relative: str, progress: Progress | None = None) -> None:
+def fetch(pinned: PinnedFile, relative: str, progress: DownloadProgress | None = None) -> None:
     """Download a file into the cache. A partial or wrong file is never put there.
 
     Raises:
@@ -157,7 +157,10 @@ def _manual_way(relative: str) -> str:
 
 
 def _download(
-    pinned: PinnedFile, relative: str, write: Callable[[bytes], object], progress: Progress | None
+    pinned: PinnedFile,
+    relative: str,
+    write: Callable[[bytes], object],
+    progress: DownloadProgress | None,
 ) -> str:
     import httpx
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.data.catalog import resolve
 from harness.data.corpus import CorpusFile, Mention, Sentence, raise_format_error
 from harness.data.dataset import Dataset
-from harness.data.download import Progress
+from harness.data.download import DownloadProgress
 from harness.data.english import reference_english
 from harness.data.formats import FILE_FORMATS
 from harness.errors import UsageError
@@ -65,7 +65,7 @@ def load_examples(
     sample: int | None = None,
     seed: int = 0,
     english: bool = False,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> list[Example]:
     """The examples of a language and split, in the order of the file.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.data import Dataset, resolve
 from harness.data.block import Block
-from harness.data.download import Progress as DownloadProgress
+from harness.data.download import DownloadProgress
 from harness.data.loading import load_examples
 from harness.errors import DataError, UnknownNameError, unknown_name_message
 from harness.experiment import DatasetEntry

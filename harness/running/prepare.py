@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.block import Block
-from harness.data.download import Progress as DownloadProgress
+from harness.data.download import DownloadProgress
 from harness.experiment import Experiment, System
 from harness.models import open_backend
 from harness.models.prices import Prices

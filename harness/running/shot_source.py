@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.block import Block
 from harness.data.dataset import Dataset
-from harness.data.download import Progress
+from harness.data.download import DownloadProgress
 from harness.data.loading import load_examples
 from harness.errors import TranslationError, UnknownNameError, UsageError
 from harness.prompting.listing import list_prompts
@@ -29,7 +29,7 @@ def open_shots(
     by: str = "random",
     seed: int = 0,
     data_dir: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
     task: str = "ner",
 ) -> ShotSelection:
     """Load the examples that a template can show in the prompts of a block, and choose.

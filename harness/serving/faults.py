@@ -36,7 +36,7 @@ def rate_limit_error(
     return ApiError(429, message, code, kind=code, headers={**(headers or {}), **wait})
 
 
-class Limit:
+class ScriptedLimit:
     """A limit of units per minute.
 
     ``bucket`` is a token bucket with the units of one minute, which refills steadily. ``fixed`` is
@@ -127,7 +127,7 @@ class AdmissionControl:
         self._storm_ends: float | None = None
         self._answered = 0
         self._limits = {
-            name: Limit(a_minute, settings.window, clock)
+            name: ScriptedLimit(a_minute, settings.window, clock)
             for name, a_minute in (("requests", settings.rpm), ("tokens", settings.tpm))
             if a_minute is not None
         }

@@ -66,7 +66,7 @@ class ScriptedSettings(CallSettings):
     JSON) and ``web_page`` (a 200 with HTML), probabilities of an attempt; ``storm_s``, seconds from
     the first request on in which all get a 429; ``key_expires_after`` so many answers, from when on
     all get a 401; ``rpm`` and ``tpm``, limits of requests and tokens a minute as
-    :class:`harness.serving.faults.Limit` keeps them, and ``window``, their kind;
+    :class:`harness.serving.faults.ScriptedLimit` keeps them, and ``window``, their kind;
     ``batch_latency_s``, how long a batch takes, and ``batch_error`` and ``batch_expire``,
     probabilities of a request of a batch (it gets a 500, or is not reached).
     """

@@ -18,7 +18,7 @@ from typing import NamedTuple
 PERSON, ORGANIZATION, LOCATION = "Person", "Organization", "Location"
 
 
-class Mention(NamedTuple):
+class TaggedMention(NamedTuple):
     """A span and its class; ``sure`` where a cue said so and it is not only capital letters."""
 
     kind: str
@@ -97,7 +97,7 @@ def answer(prompt: str) -> str:
     return f" {_list(correct(tag(text), tag(english)), known)}\n"
 
 
-def tag(text: str) -> list[Mention]:
+def tag(text: str) -> list[TaggedMention]:
     """Find names by their capital letters and class them by English cues."""
     mentions = []
     tokens = text.split()
@@ -114,29 +114,29 @@ def tag(text: str) -> list[Mention]:
     return mentions
 
 
-def fuse(english: Sequence[Mention], text: str) -> list[Mention]:
+def fuse(english: Sequence[TaggedMention], text: str) -> list[TaggedMention]:
     """Carry the mentions of the English text over to the text, and add what is sure there.
 
     A mention is carried to the same letters in any case, else to the most similar run of capital
     letters, else it is dropped.
     """
     own = tag(text)
-    fused: list[Mention] = []
+    fused: list[TaggedMention] = []
     for mention in english:
         match = re.search(rf"(?<!\w){re.escape(mention.span)}(?!\w)", text, re.IGNORECASE)
         if match:
-            fused.append(Mention(mention.kind, match.group(), True))
+            fused.append(TaggedMention(mention.kind, match.group(), True))
             continue
         spans = [m.span for m in own]
         near = difflib.get_close_matches(mention.span, spans, n=1, cutoff=0.7)
         if near:
-            fused.append(Mention(mention.kind, near[0], True))
+            fused.append(TaggedMention(mention.kind, near[0], True))
     taken = " ".join(mention.span for mention in fused)
     fused += [mention for mention in own if mention.sure and mention.span not in taken]
     return fused
 
 
-def correct(own: Sequence[Mention], english: Sequence[Mention]) -> list[Mention]:
+def correct(own: Sequence[TaggedMention], english: Sequence[TaggedMention]) -> list[TaggedMention]:
     """The text's own mentions, with the class that the English gives to the same letters."""
     kinds = {mention.span.lower(): mention.kind for mention in english}
     return [mention._replace(kind=kinds.get(mention.span.lower(), mention.kind)) for mention in own]
@@ -186,7 +186,7 @@ def _closes(token: str) -> bool:
     return token[-1] in ",;:!?" or (token[-1] == "." and len(token) > 4)
 
 
-def _classify(words: list[str], before: str, after: str) -> Mention | None:
+def _classify(words: list[str], before: str, after: str) -> TaggedMention | None:
     titled = False
     while words and words[0].lower().rstrip(".") in _TITLES:
         titled = True
@@ -197,22 +197,22 @@ def _classify(words: list[str], before: str, after: str) -> Mention | None:
     lower = {word.lower().rstrip(".") for word in words}
     single = words[0] if len(words) == 1 else ""
     if titled:
-        return Mention(PERSON, span, True)
+        return TaggedMention(PERSON, span, True)
     if span.lower() in _PLACE_NAMES:
-        return Mention(LOCATION, span, True)
+        return TaggedMention(LOCATION, span, True)
     if lower & _ORGANIZATIONS:
-        return Mention(ORGANIZATION, span, True)
+        return TaggedMention(ORGANIZATION, span, True)
     if lower & _PLACES:
-        return Mention(LOCATION, span, True)
+        return TaggedMention(LOCATION, span, True)
     if single and _ADJECTIVE.search(single):
         return None
     if single.isupper() and len(single) > 1:
-        return Mention(ORGANIZATION, span, True)
+        return TaggedMention(ORGANIZATION, span, True)
     if after in _SPEECH or before in _TITLES:
-        return Mention(PERSON, span, True)
+        return TaggedMention(PERSON, span, True)
     if before in _PREPOSITIONS:
-        return Mention(LOCATION, span, True)
-    return Mention(LOCATION if single and before in ("to", "of") else PERSON, span, False)
+        return TaggedMention(LOCATION, span, True)
+    return TaggedMention(LOCATION if single and before in ("to", "of") else PERSON, span, False)
 
 
 def _string(prompt: str, name: str) -> str | None:
@@ -225,7 +225,7 @@ def _string(prompt: str, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _list(mentions: Sequence[Mention], known: set[str]) -> str:
+def _list(mentions: Sequence[TaggedMention], known: set[str]) -> str:
     lines = [
         f"    {kind}(span={_quote(span)}),"
         for kind, span in dict.fromkeys((m.kind, m.span) for m in mentions)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.prompting.schema import load_schema
 from harness.prompting.templates import load_template
-from harness.training.batches import BatchStream
+from harness.training.batch_stream import BatchStream
 from harness.training.causal_tokenizer import (
     BOS,
     EOS,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _HELD_OUT = 256
 
 
-def make_tokenizer(recipe: CausalRecipe, seed: int) -> Tokenizer:
+def make_causal_tokenizer(recipe: CausalRecipe, seed: int) -> Tokenizer:
     """The recipe's tokenizer, learned from the text and the English of its sentences.
 
     All languages weigh the same there, lest the words of the rare ones come in crumbs.
@@ -66,7 +66,7 @@ class CausalTrainer(Trainer[SampleBatch]):
 
         torch.manual_seed(seed)
         torch.set_num_threads(recipe.training.threads)
-        tokenizer = make_tokenizer(recipe, seed)
+        tokenizer = make_causal_tokenizer(recipe, seed)
         pad, bos, eos = (tokenizer.token_to_id(token) for token in (PAD, BOS, EOS))
         model: Any = LlamaForCausalLM(
             LlamaConfig(

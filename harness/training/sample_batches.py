@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.training.batches import Encoder, padded_array
+from harness.training.batch_stream import Encoder, padded_array
 from harness.training.causal_tokenizer import BOS, EOS, PAD
 from harness.training.samples import Sample
 

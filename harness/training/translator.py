@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from harness.training.batches import BatchStream, cut_by_length
+from harness.training.batch_stream import BatchStream, cut_by_length
 from harness.training.causal_tokenizer import shared_words
 from harness.training.loop import HeldOutScore, Trainer
 from harness.training.pair_batches import PairBatch, PairEncoder
@@ -36,7 +36,7 @@ _HELD_OUT = 512
 _POOL = 4_096
 
 
-def make_tokenizer(recipe: TranslatorRecipe, seed: int) -> Tokenizer:
+def make_translator_tokenizer(recipe: TranslatorRecipe, seed: int) -> Tokenizer:
     """The recipe's tokenizer, learned from the text and the English of its sentences."""
     text, entry = recipe.text, recipe.tokenizer
     count = round(entry.sentences * text.composed)
@@ -64,7 +64,7 @@ class TranslatorTrainer(Trainer[PairBatch]):
 
         torch.manual_seed(seed)
         torch.set_num_threads(recipe.training.threads)
-        tokenizer = make_tokenizer(recipe, seed)
+        tokenizer = make_translator_tokenizer(recipe, seed)
         shape, end = recipe.model, tokenizer.token_to_id(END)
         model: Any = M2M100ForConditionalGeneration(
             M2M100Config(

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from harness.models import settings_for
-from harness.serving.faults import AdmissionControl, Limit, duration
+from harness.serving.faults import AdmissionControl, ScriptedLimit, duration
 from harness.serving.requests import ApiError
 from harness.serving.script import ScriptedSettings
 from harness.serving.server import Server, running_server
@@ -258,6 +258,6 @@ def test_durations_are_as_openai_writes_them(seconds: float, text: str) -> None:
 
 def test_a_limit_is_never_fuller_than_full() -> None:
     clock = Clock()
-    limit = Limit(60, "bucket", clock)
+    limit = ScriptedLimit(60, "bucket", clock)
     limit.take(-30)
     assert limit.headers("requests")["x-ratelimit-remaining-requests"] == "60"

@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 ctranslate2 = pytest.importorskip("ctranslate2")
 
 from harness.errors import ExperimentError, UsageError  # noqa: E402
-from harness.training.batches import BatchStream  # noqa: E402
-from harness.training.causal import CausalTrainer, make_tokenizer  # noqa: E402
+from harness.training.batch_stream import BatchStream  # noqa: E402
+from harness.training.causal import CausalTrainer, make_causal_tokenizer  # noqa: E402
 from harness.training.loop import TrainingReport  # noqa: E402
 from harness.training.mixture import samples  # noqa: E402
 from harness.training.recipe import CausalRecipe, Course, load_recipe  # noqa: E402
@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_weights(recipe: Path) -> None:
 
 def test_loss_falls_on_answers_only_and_batches_hold_what_they_may(recipe: Path) -> None:
     plan = loaded(recipe)
-    tokenizer = make_tokenizer(plan, 1)
+    tokenizer = make_causal_tokenizer(plan, 1)
     drawn = list(islice(samples(plan.text, 3), 100))
     for sample, encoded in zip(
         drawn, SampleEncoder(tokenizer, spelled=0.5).encode(drawn, random.Random(1)), strict=True

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.records import Annotation, Example
-from harness.training.batches import BatchStream
+from harness.training.batch_stream import BatchStream
 from harness.training.pair_batches import PairEncoder
 from harness.training.pairs import pairs, with_unknown
 from harness.training.recipe import TranslatorRecipe, load_recipe

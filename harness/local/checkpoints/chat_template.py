@@ -31,7 +31,7 @@ def find_template(folder: Path) -> str | None:
     return None
 
 
-def render(
+def render_chat(
     template: str, messages: Sequence[Mapping[str, Any]], special_tokens: Mapping[str, str]
 ) -> str:
     """The text of a chat, up to where the model's answer begins.

@@ -32,7 +32,7 @@ def require_memory(
     Raises:
         CheckpointError: it does not fit; the message has both figures and ``advice``.
     """
-    needed = estimate(checkpoint, bytes_per_weight)
+    needed = estimate_bytes(checkpoint, bytes_per_weight)
     if device == "cpu":
         free, what = available(), "of memory are free"
     else:
@@ -44,7 +44,7 @@ def require_memory(
         )
 
 
-def estimate(checkpoint: Checkpoint, bytes_per_weight: float) -> int:
+def estimate_bytes(checkpoint: Checkpoint, bytes_per_weight: float) -> int:
     """The bytes that a loaded model takes: its weights in their type, and the engine."""
     return int(weights(checkpoint) * bytes_per_weight * _MARGIN) + _ENGINE_BYTES
 

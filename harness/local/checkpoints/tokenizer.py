@@ -67,7 +67,7 @@ class TextTokenizer:
                 "This model has no chat template (tokenizer_config.json, chat_template.jinja): "
                 'it was not trained on chats. Use wrap = "completion".'
             )
-        text = chat_template.render(self._template, messages, self._special_tokens)
+        text = chat_template.render_chat(self._template, messages, self._special_tokens)
         self._tokenizer.encode_special_tokens = False
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         # Whether a chat begins with BOS is the template's decision; two are never right.

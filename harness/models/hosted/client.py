@@ -35,7 +35,7 @@ from harness.models.hosted import failures
 from harness.models.hosted.circuit_breaker import CircuitBreaker
 from harness.models.hosted.connection import EndpointConnection
 from harness.models.hosted.credentials import read_api_key
-from harness.models.hosted.explanations import explain
+from harness.models.hosted.explanations import explain_refusal
 from harness.models.hosted.headers import read_quota, read_retry_after
 from harness.models.hosted.openai_settings import OpenAISettings
 from harness.models.hosted.redaction import redact, redact_line
@@ -166,7 +166,9 @@ class OpenAIBackend:
                     yield key, outcome
             if self._breaker.is_open:
                 raise EndpointError(
-                    explain(self.settings, self._breaker, server_reached=self._server_reached)
+                    explain_refusal(
+                        self.settings, self._breaker, server_reached=self._server_reached
+                    )
                 )
             for suspect in suspects:
                 yield suspect

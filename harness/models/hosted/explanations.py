@@ -7,7 +7,9 @@ from harness.models.hosted.failures import SystemWideFailure, format_duration
 from harness.models.hosted.openai_settings import PARAMETERS, OpenAISettings
 
 
-def explain(settings: OpenAISettings, breaker: CircuitBreaker, *, server_reached: bool) -> str:
+def explain_refusal(
+    settings: OpenAISettings, breaker: CircuitBreaker, *, server_reached: bool
+) -> str:
     """Why no more calls of a system are sent, and what to do about it.
 
     ``server_reached`` says whether the server has ever responded.

@@ -41,7 +41,7 @@ _TO = {"a": "à", "as": "às", "o": "ao", "os": "aos"}
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class SlotTemplate:
     """A pattern in one language, cut at its slots: ``(words before, prefix, slot)``, and the rest.
 
     ``prefix`` is the isiZulu prefix written as one word with the name.
@@ -62,7 +62,7 @@ class Template:
 class Pattern:
     """One row of a table: its templates by language, and whether training never sees it."""
 
-    templates: Mapping[str, Template]
+    templates: Mapping[str, SlotTemplate]
     held_out: bool = False
 
     @cached_property
@@ -93,7 +93,7 @@ def read_patterns(path: Path) -> list[Pattern]:
     ]
 
 
-def template(language: str, source: str) -> Template:
+def template(language: str, source: str) -> SlotTemplate:
     """The pattern as it stands in a table, cut at its slots."""
     pieces, at = [], 0
     for found in _SLOT.finditer(source):
@@ -102,10 +102,10 @@ def template(language: str, source: str) -> Template:
             before, prefix = before[: ends.start()], ends.group()
         pieces.append((before, prefix, found.group(1)))
         at = found.end()
-    return Template(language, source, tuple(pieces), source[at:])
+    return SlotTemplate(language, source, tuple(pieces), source[at:])
 
 
-def fill(pattern: Template, forms: Mapping[str, str]) -> tuple[str, list[Mark]]:
+def fill(pattern: SlotTemplate, forms: Mapping[str, str]) -> tuple[str, list[Mark]]:
     """The text with the forms in its slots, and where each lies.
 
     A time that begins it gets a capital.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from harness.training.synthetic.filling import Template, fill, read_patterns, read_table
+from harness.training.synthetic.filling import SlotTemplate, fill, read_patterns, read_table
 from harness.training.synthetic.invented import Letters, invented_word
 
 Forms = tuple[str, str]
@@ -251,7 +251,7 @@ class Names:
         return _named(pattern.templates["eng"], english), _named(pattern.templates[language], own)
 
 
-def _named(template: Template, forms: dict[str, str]) -> str:
+def _named(template: SlotTemplate, forms: dict[str, str]) -> str:
     """A composed name; what it begins with has no article or noun prefix of its own."""
     before, _, slot = template.pieces[0]
     if not before or before.endswith("|"):

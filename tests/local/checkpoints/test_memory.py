@@ -20,9 +20,9 @@ def test_the_estimate_goes_by_the_number_of_weights(llama: Path, tmp_path: Path)
     full = find_checkpoint(str(llama))
     half = find_checkpoint(str(tiny_models.llama(tmp_path / "half", dtype="float16")))
     assert memory.weights(full) == pytest.approx(memory.weights(half), rel=0.05)
-    fixed = memory.estimate(full, 0)
-    assert memory.estimate(full, 4) - fixed == pytest.approx(
-        4 * (memory.estimate(full, 1) - fixed), abs=4
+    fixed = memory.estimate_bytes(full, 0)
+    assert memory.estimate_bytes(full, 4) - fixed == pytest.approx(
+        4 * (memory.estimate_bytes(full, 1) - fixed), abs=4
     )
 
 
