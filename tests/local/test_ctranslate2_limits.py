@@ -98,7 +98,7 @@ def test_a_prompt_that_is_too_large_alone_fails_alone(tiny_llama: Path) -> None:
     assert all(isinstance(o, Failure) and "no room" in o.message for o in outcomes.values())
 
 
-def test_a_stop_finishes_the_batch_under_way(tiny_llama: Path) -> None:
+async def test_a_stop_finishes_the_batch_under_way(tiny_llama: Path) -> None:
     backend = make_backend(tiny_llama, batch_tokens=1)
 
     async def main() -> list[int]:
@@ -111,7 +111,7 @@ def test_a_stop_finishes_the_batch_under_way(tiny_llama: Path) -> None:
         await backend.aclose()
         return seen
 
-    assert len(asyncio.run(main())) == 1
+    assert len(await main()) == 1
 
 
 class _Watched(CTranslate2Backend):
@@ -137,7 +137,7 @@ class _Watched(CTranslate2Backend):
         return engine
 
 
-def test_closing_the_answers_ends_what_is_under_way(tmp_path: Path) -> None:
+async def test_closing_the_answers_ends_what_is_under_way(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     # A model that never ends: each of two tokens brings the other.
     folder = tiny_models.llama(tmp_path / "endless", chain=[300, 301, 300], context=2**20)
@@ -155,11 +155,11 @@ def test_closing_the_answers_ends_what_is_under_way(tmp_path: Path) -> None:
         await answers.aclose()
         await backend.aclose()
 
-    asyncio.run(main())
+    await main()
     assert 0 < backend.written[0] < 2**19
 
 
-def test_an_engine_forgets_old_beginnings_and_goes_on(tiny_llama: Path) -> None:
+async def test_an_engine_forgets_old_beginnings_and_goes_on(tiny_llama: Path) -> None:
     backend = make_backend(tiny_llama)
     # Six schemas, two prompts each: more shared beginnings than an engine may keep.
     texts = [
@@ -175,7 +175,7 @@ def test_an_engine_forgets_old_beginnings_and_goes_on(tiny_llama: Path) -> None:
         await backend.aclose()
         return replies
 
-    assert asyncio.run(main()) == [plain_reply(tiny_llama, text)[0] for text in texts]
+    assert (await main()) == [plain_reply(tiny_llama, text)[0] for text in texts]
 
 
 _DAMAGE: dict[str, Callable[[Path], object]] = {

@@ -229,11 +229,13 @@ def _get(url: str) -> dict[str, Any]:
         return dict(json.load(response))
 
 
-def test_the_command_serves_and_ends_once_its_answers_are_out(model: str) -> None:
+async def test_the_command_serves_and_ends_once_its_answers_are_out(model: str) -> None:
     command = [sys.executable, "-W", "error", "-m", "harness", "serve", "--port", "0"]
     command += ["--backend", "ctranslate2", "--model", model, "--set", "device=cpu"]
     command += ["--set", "max_tokens=100", "--set", "batch_tokens=1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(  # noqa: ASYNC220
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
     async def client(url: str) -> list[tuple[int, dict[str, Any]]]:
         async with aiohttp.ClientSession() as session:
@@ -251,7 +253,7 @@ def test_the_command_serves_and_ends_once_its_answers_are_out(model: str) -> Non
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(f"Serving ctranslate2 '{model}' at http://127.0.0.1:")
-        replies = asyncio.run(client(line.split()[-1]))
+        replies = await client(line.split()[-1])
         answers = [body["choices"] for status, body in replies if status == 200]
         assert len(answers) >= 2
         assert all(answer == answers[0] for answer in answers)

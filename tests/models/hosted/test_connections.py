@@ -24,7 +24,7 @@ from tests.helpers.transport_calls import (
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_does_not_take_the_key_elsewhere(
+async def test_a_redirect_does_not_take_the_key_elsewhere(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -41,12 +41,12 @@ def test_a_redirect_does_not_take_the_key_elsewhere(
                 await drain_calls(backend)
             await backend.aclose()
 
-    asyncio.run(main())
+    await main()
     assert paths == ["/v1/chat/completions"]
 
 
 @pytest.mark.parametrize("status", [200, 400])
-def test_compressed_responses_are_read(status: int) -> None:
+async def test_compressed_responses_are_read(status: int) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         body: Any = completion(" [é]\n") if status == 200 else {"error": {"message": "no [é]"}}
         response = web.json_response(body, status=status)
@@ -60,14 +60,14 @@ def test_compressed_responses_are_read(status: int) -> None:
             await backend.aclose()
             return outcomes
 
-    (outcome,) = asyncio.run(main())
+    (outcome,) = await main()
     if isinstance(outcome, Answer):
         assert json.loads(outcome.response) == completion(" [é]\n")
     else:
         assert outcome == Failure("HTTP 400: no [é]", 400)
 
 
-def test_an_endless_response_is_not_read_to_its_end() -> None:
+async def test_an_endless_response_is_not_read_to_its_end() -> None:
     written = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -87,7 +87,7 @@ def test_an_endless_response_is_not_read_to_its_end() -> None:
             await backend.aclose()
             return outcomes
 
-    (failure,) = asyncio.run(main())
+    (failure,) = await main()
     assert isinstance(failure, Failure)
     assert "more than 32 MB" in failure.message
     assert failure.attempts == 1
@@ -110,7 +110,7 @@ def test_systems_with_one_server_and_key_share_a_connection() -> None:
     assert backend.connection is first.connection
 
 
-def test_a_connection_outlives_an_event_loop() -> None:
+async def test_a_connection_outlives_an_event_loop() -> None:
     clients: list[set[Any]] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -133,12 +133,12 @@ def test_a_connection_outlives_an_event_loop() -> None:
             for _ in range(2):
                 await asyncio.to_thread(asyncio.run, main(url, first, second))
 
-    asyncio.run(serving())
+    await serving()
     # One connection for both systems in each loop.
     assert [len(seen) for seen in clients] == [1, 1]
 
 
-def test_closing_one_system_leaves_the_connections_to_its_peer() -> None:
+async def test_closing_one_system_leaves_the_connections_to_its_peer() -> None:
     clients: set[Any] = set()
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -156,11 +156,11 @@ def test_closing_one_system_leaves_the_connections_to_its_peer() -> None:
             await drain_calls(second)
             await second.aclose()
 
-    asyncio.run(main())
+    await main()
     assert len(clients) == 1
 
 
-def test_nothing_that_is_shown_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_that_is_shown_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -176,4 +176,4 @@ def test_nothing_that_is_shown_holds_the_key(monkeypatch: pytest.MonkeyPatch) ->
             await backend.aclose()
             return shown
 
-    assert "Zq3x" not in asyncio.run(main())
+    assert "Zq3x" not in (await main())

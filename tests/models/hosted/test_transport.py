@@ -73,7 +73,7 @@ async def _through_sdk(settings: OpenAISettings, body: dict[str, Any]) -> None:
     ],
     ids=["no key", "key", "other key", "headers", "authorization", "azure", "azure token"],
 )
-def test_requests_are_those_of_the_sdk(
+async def test_requests_are_those_of_the_sdk(
     body: dict[str, Any],
     values: dict[str, Any],
     environment: dict[str, str],
@@ -98,7 +98,7 @@ def test_requests_are_those_of_the_sdk(
                 assert (await transport.post(path, body, 17.5)).status == 200
             await transport.aclose()
 
-    asyncio.run(main())
+    await main()
     sdk, first, second = got
     assert json.loads(sdk[3]) == body
     assert first == second == sdk
@@ -172,7 +172,7 @@ def test_a_proxy_that_cannot_be_used_is_named_before_anything_is_sent(
     backend.check()
 
 
-def test_a_proxy_carries_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_carries_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[tuple[str, str | None]] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -187,7 +187,7 @@ def test_a_proxy_carries_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
             assert isinstance((await drain_calls(backend))[0], Answer)
             await backend.aclose()
 
-    asyncio.run(main())
+    await main()
     # me:proxy-secret
     assert got == [("nowhere.invalid", "Basic bWU6cHJveHktc2VjcmV0")]
 

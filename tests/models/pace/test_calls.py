@@ -17,7 +17,7 @@ def _counted(count: int, pulled: list[int]) -> Iterator[tuple[int, int]]:
         yield number, number
 
 
-def test_every_result_is_yielded_once_and_concurrency_is_bounded() -> None:
+async def test_every_result_is_yielded_once_and_concurrency_is_bounded() -> None:
     under_way = most = 0
 
     async def send(number: int, call: calls.Call) -> int:
@@ -33,11 +33,11 @@ def test_every_result_is_yielded_once_and_concurrency_is_bounded() -> None:
     async def main() -> dict[int, int]:
         return {key: result async for key, result in calls.stream_calls(_counted(200, []), send, 7)}
 
-    assert asyncio.run(main()) == {n: 2 * n for n in range(200)}
+    assert (await main()) == {n: 2 * n for n in range(200)}
     assert most == 7
 
 
-def test_requests_are_read_only_when_a_call_can_start() -> None:
+async def test_requests_are_read_only_when_a_call_can_start() -> None:
     pulled: list[int] = []
     ahead = []
 
@@ -58,7 +58,7 @@ def test_requests_are_read_only_when_a_call_can_start() -> None:
                 if taken == 50:
                     return
 
-    asyncio.run(closing())
+    await closing()
     # Answered, not yet handed over, and in flight: together never more than the slots.
     assert max(ahead) <= 5
     assert len(pulled) <= 55
@@ -139,7 +139,7 @@ async def test_results_that_cannot_be_saved_end_the_stream() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
-def test_a_sleeping_call_occupies_no_slot() -> None:
+async def test_a_sleeping_call_occupies_no_slot() -> None:
     order: list[str] = []
 
     async def send(name: str, call: calls.Call) -> str:
@@ -154,11 +154,11 @@ def test_a_sleeping_call_occupies_no_slot() -> None:
         requests = [(name, name) for name in ["sleeper", *"abcdefgh"]]
         return [key async for key, _ in calls.stream_calls(requests, send, 1)]
 
-    assert asyncio.run(main()) == [*"abcdefgh", "sleeper"]
+    assert (await main()) == [*"abcdefgh", "sleeper"]
     assert order == [*"abcdefgh", "sleeper"]
 
 
-def test_sleeping_calls_are_bounded_too() -> None:
+async def test_sleeping_calls_are_bounded_too() -> None:
     pulled: list[int] = []
 
     async def send(number: int, call: calls.Call) -> int:
@@ -173,11 +173,11 @@ def test_sleeping_calls_are_bounded_too() -> None:
                 async with asyncio.timeout(0.1):
                     await anext(stream)
 
-    asyncio.run(main())
+    await main()
     assert len(pulled) == 16
 
 
-def test_all_slots_are_free_after_each_stream() -> None:
+async def test_all_slots_are_free_after_each_stream() -> None:
     """Streams that end, are left, fail, and are stopped; on one loop after the other."""
     limiter = RateLimiter(4)
 
@@ -204,10 +204,10 @@ def test_all_slots_are_free_after_each_stream() -> None:
                     break
 
     for count, leave_at, stop_at in [(7, -1, -1), (7, 3, -1), (7, -1, 2), (7, -1, -1)]:
-        asyncio.run(main(count, leave_at, stop_at))
+        await main(count, leave_at, stop_at)
         assert limiter.free_slots == 4
     with pytest.raises(LookupError):
-        asyncio.run(main(20, -1, -1))
+        await main(20, -1, -1)
     assert limiter.free_slots == 4
 
 
@@ -238,7 +238,7 @@ def test_two_streams_share_a_limiter() -> None:
     assert most == 4
 
 
-def test_closing_early_cancels_the_calls_under_way() -> None:
+async def test_closing_early_cancels_the_calls_under_way() -> None:
     ended: list[str] = []
 
     async def send(number: int, call: calls.Call) -> int:
@@ -257,7 +257,7 @@ def test_closing_early_cancels_the_calls_under_way() -> None:
                 break
         assert len(asyncio.all_tasks()) == 1
 
-    asyncio.run(main())
+    await main()
     assert len(ended) == 3
 
 
@@ -284,7 +284,7 @@ def test_stopping_waits_for_attempts_in_flight_and_ends_the_other_calls() -> Non
     assert sorted(virtual_time.run(main)) == [0, 2, 4]
 
 
-def test_an_exception_of_a_call_or_of_the_source_is_raised() -> None:
+async def test_an_exception_of_a_call_or_of_the_source_is_raised() -> None:
     async def send(number: int, call: calls.Call) -> int:
         await call.begin_attempt()
         if number == 3:
@@ -300,13 +300,13 @@ def test_an_exception_of_a_call_or_of_the_source_is_raised() -> None:
             pass
 
     with pytest.raises(LookupError, match="three"):
-        asyncio.run(drain(_counted(10, [])))
+        await drain(_counted(10, []))
     with pytest.raises(KeyError, match="source"):
-        asyncio.run(drain(broken()))
+        await drain(broken())
 
 
 @pytest.mark.parametrize("saving", [False, True])
-def test_results_that_arrive_with_an_exception_are_not_lost(saving: bool) -> None:
+async def test_results_that_arrive_with_an_exception_are_not_lost(saving: bool) -> None:
     pulled: list[int] = []
     stored: list[int] = []
 
@@ -328,7 +328,7 @@ def test_results_that_arrive_with_an_exception_are_not_lost(saving: bool) -> Non
             keys.append(key)
 
     with pytest.raises(LookupError, match="zero"):
-        asyncio.run(main())
+        await main()
     assert keys == [1, 2, 3]
     assert stored == (keys if saving else [])
     # And nothing more is sent.

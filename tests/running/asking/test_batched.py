@@ -279,12 +279,12 @@ async def test_what_is_out_is_held_back_before_anything_is_submitted(tmp_path: P
         assert budget.spent <= 20 * worst
 
 
-def test_a_submission_that_was_cut_off_is_adopted(
+async def test_a_submission_that_was_cut_off_is_adopted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after `kill -9` between the provider's making a batch and our writing down its id."""
     monkeypatch.setattr(submission, "LISTED_S", 0.0)
-    process = subprocess.Popen([sys.executable, "-c", ""])
+    process = subprocess.Popen([sys.executable, "-c", ""])  # noqa: ASYNC220
     process.wait()
 
     async def main(*, made: bool) -> None:
@@ -311,8 +311,8 @@ def test_a_submission_that_was_cut_off_is_adopted(
             assert any("submitted" in note for note in it.notes) is not made
             it.check()
 
-    asyncio.run(main(made=True))
-    asyncio.run(main(made=False))
+    await main(made=True)
+    await main(made=False)
 
 
 async def test_a_provider_that_goes_away_for_a_while_is_waited_for(
